@@ -1,0 +1,153 @@
+"""The one message the site is sent: all of a conversation folded into a prompt, and the body around it. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from services.glm.site import GlmSite
+from shared.openai.requests import Message, TextPart
+from shared.provider import Conversation
+
+ATTENTION = Message("system", (TextPart("关注用户最新发送文件和消息"),))
+"""Put before a last message that carries files."""
+
+TAGS = {"system": "<|sytstem|>", "assistant": "<|assistant|>", "user": "<|user|>"}
+"""Role tags; the misspelt one is what the site has always been sent. Other roles stay bare words."""
+
+_AGENT = re.compile(r"[a-z0-9]{24,}")
+
+# The site's own client cuts with JavaScript's `.`, which stops at more line ends than Python's.
+_LINE = re.compile("[^\n\r\u2028\u2029]+")
+_SANDBOX_PATH = re.compile("/mnt/data/[^\n\r\u2028\u2029]+")
+
+
+def is_agent(model: str) -> bool:
+    """Tell whether a model name is the id of an agent (the last piece of its page's address)."""
+    return _AGENT.fullmatch(model) is not None
+
+
+def prompt(messages: Sequence[Message], *, continued: bool) -> str:
+    """Fold the messages into one text.
+
+    A single message, or the new messages of a continued conversation, are given as they are; a whole history is
+    written with role tags, without the pictures and sandbox paths of earlier answers.
+    """
+    if continued or len(messages) < 2:
+        return "".join(f"{text}\n" for message in messages for text in message.texts)
+    *earlier, last = messages
+    attention = [ATTENTION] if last.files else []
+    tagged = "".join(map(_tagged, [*earlier, *attention, last]))
+    return _SANDBOX_PATH.sub("", without_pictures(f"{tagged}{TAGS['assistant']}\n"))
+
+
+def without_pictures(text: str) -> str:
+    """Delete each line's text from its first `![` to its last `)`, if `](` lies between.
+
+    The same as deleting the pattern `!\\[.+\\]\\(.+\\)`, in linear time: the pattern itself takes cubic time on a
+    hostile line.
+    """
+    return _LINE.sub(_cut_pictures, text) if "](" in text else text
+
+
+def _cut_pictures(match: re.Match[str]) -> str:
+    line = match[0]
+    close = line.rfind(")")
+    # One character at least stands inside each pair of brackets.
+    middle = line.rfind("](", 0, max(close - 1, 0))
+    start = line.find("![", 0, max(middle - 1, 0))
+    return line if start < 0 else line[:start] + line[close + 1 :]
+
+
+def _tagged(message: Message) -> str:
+    tag = message.role
+    for role, written in TAGS.items():
+        tag = tag.replace(role, written, 1)
+    return "".join(f"{tag}\n{text}\n" for text in message.texts)
+
+
+def drawing_prompt(text: str) -> str:
+    """Ask for a picture in words the drawing agent takes as such."""
+    return text if "画" in text else f"请画：{text}"
+
+
+def user_message(text: str, uploads: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Give the message: the prompt, then the files, then the images, of what the site said of the uploads."""
+    files: list[Mapping[str, Any]] = []
+    images: list[Mapping[str, Any]] = []
+    for upload in uploads:
+        if upload.get("width") or upload.get("height"):
+            images.append({**upload, "image_url": upload.get("file_url")})
+        else:
+            files.append(upload)
+    content: list[dict[str, Any]] = [{"type": "text", "text": text}]
+    if files:
+        content.append({"type": "file", "file": files})
+    if images:
+        content.append({"type": "image", "image": images})
+    return {"role": "user", "content": content}
+
+
+def chat_body(
+    site: GlmSite, model: str, message: Mapping[str, Any], conversation: Conversation | None
+) -> dict[str, Any]:
+    """Give the body of a chat, its fields in the order the site's page writes them."""
+    return _body(
+        site,
+        assistant=assistant(site, model),
+        conversation=conversation.id if conversation else "",
+        message=message,
+        meta={
+            "channel": "",
+            **site.mode(model),
+            "draft_id": "",
+            "if_plus_model": True,
+            "input_question_type": "xxxx",
+            "is_networking": True,
+            "is_test": False,
+            "platform": "pc",
+            "quote_log_id": "",
+        },
+    )
+
+
+def drawing_body(site: GlmSite, model: str, text: str) -> dict[str, Any]:
+    """Give the body that asks the drawing agent, or the agent named by `model`, for a picture."""
+    return _body(
+        site,
+        assistant=drawing_assistant(site, model),
+        conversation="",
+        message=user_message(f"{drawing_prompt(text)}\n"),
+        meta={
+            "channel": "",
+            "draft_id": "",
+            "if_plus_model": True,
+            "input_question_type": "xxxx",
+            "is_test": False,
+            "platform": "pc",
+            "quote_log_id": "",
+        },
+    )
+
+
+def assistant(site: GlmSite, model: str) -> str:
+    """Give the assistant that a chat with this model name goes to."""
+    return model if is_agent(model) else site.main_assistant
+
+
+def drawing_assistant(site: GlmSite, model: str) -> str:
+    """Give the assistant that a drawing with this model name goes to."""
+    return model if is_agent(model) else site.drawing_assistant
+
+
+def _body(
+    site: GlmSite, *, assistant: str, conversation: str, message: Mapping[str, Any], meta: dict[str, Any]
+) -> dict[str, Any]:
+    extra = dict(site.extra_body)
+    extra_meta = extra.pop("meta_data", {})
+    return {
+        "assistant_id": assistant,
+        "conversation_id": conversation,
+        "messages": [message],
+        "meta_data": {**meta, **extra_meta},
+        **extra,
+    }

@@ -1,0 +1,202 @@
+"""What the site says when it says no, as classes of `shared.errors`: the one place that knows its words."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shared.errors import (
+    AccountBarred,
+    AccountBusy,
+    AccountExpired,
+    AccountLimited,
+    AddressLimited,
+    ContentBlocked,
+    ConversationUnknown,
+    RequestRefused,
+    SessionRefused,
+    SiteError,
+    UpstreamChanged,
+    UpstreamUnavailable,
+)
+from shared.surrogates import whole
+from shared.upstream import json
+from shared.upstream.client import Answer
+
+EXPIRED = (
+    "The site does not take this account token: log in at chatglm.cn again and copy the cookie "
+    "chatglm_refresh_token."
+)
+
+_TOKEN_WORDS = re.compile("40102|请登录后继续使用|token.{0,20}(expired|invalid|过期|失效|无效)", re.IGNORECASE)
+"""These name the account token, whatever code stands beside them."""
+
+_MALFORMED_TOKEN = "bad request"  # noqa: S105 - the site's words, no secret
+"""All the site says of a malformed token, when that is exchanged."""
+
+_BY_CODE: Mapping[int, type[SiteError]] = {
+    401: SessionRefused,
+    429: AccountBusy,
+    10006: AccountBusy,
+    10061: AccountBusy,
+    40102: AccountExpired,
+}
+"""By `code`, `status` or HTTP status; 10006 and 10061: another answer of this account is running."""
+
+_BY_WORDS: tuple[tuple[re.Pattern[str], type[SiteError]], ...] = (
+    (re.compile("其他请求正在进行|其他对话生成|频繁|too many requests", re.IGNORECASE), AccountBusy),
+    (re.compile("封禁|禁言|冻结|banned", re.IGNORECASE), AccountBarred),
+    (re.compile("用完|上限|额度|quota|limit exceeded", re.IGNORECASE), AccountLimited),
+    (re.compile("违规|敏感|合规|sensitive", re.IGNORECASE), ContentBlocked),
+    (
+        re.compile(
+            "(会话|对话|conversation).{0,20}(不存在|删除|无效|not found|not exist|invalid)", re.IGNORECASE
+        ),
+        ConversationUnknown,
+    ),
+    (re.compile("繁忙|稍后|开小差|超时|timeout|internal|unavailable", re.IGNORECASE), UpstreamUnavailable),
+)
+"""By what stands in the message, first match first."""
+
+_WORD_FIELDS = ("message", "msg", "err_msg", "detail", "error")
+_WORDS_LIMIT = 200
+"""Characters of the site's words that are passed on."""
+
+_OK = 200
+_CLIENT_ERROR = 400
+_UNAUTHORIZED = 401
+_SERVER_ERRORS = range(500, 600)
+
+
+def refusal(answer: Answer, *, refreshing: bool = False) -> SiteError:
+    """Say what a reply means that is not what was asked for.
+
+    `refreshing`: it answers the exchange of the account token, so a refused caller means a refused token.
+    """
+    try:
+        payload = json.loads(answer.body)
+    except ValueError:
+        return _of_no_json(answer, refreshing=refreshing)
+    error = refusal_in(payload, answer.status, refreshing=refreshing)
+    if error is None:
+        return UpstreamChanged("The site answered in an unknown shape.", shape=_shape(payload))
+    seconds = _retry_after(answer)
+    if isinstance(error, AccountBusy) and seconds is not None:
+        return AccountLimited(error.message, retry_after=seconds)
+    return error
+
+
+def refusal_in(payload: Any, status: int = _OK, *, refreshing: bool = False) -> SiteError | None:
+    """Say what a JSON value refuses, None when it refuses nothing. `status` is the HTTP status it came with."""
+    if not isinstance(payload, dict):
+        return None if status < _CLIENT_ERROR else _of_code(status, refreshing=refreshing)
+    if "validation_error" in payload:
+        return _of_validation(payload["validation_error"])
+    codes = [code for name in ("code", "status") if type(code := payload.get(name)) is int]
+    words = _words(payload)
+    at_peace = 0 in codes if codes else not words or "result" in payload
+    if at_peace and status < _CLIENT_ERROR:
+        return None
+    kind = _kind([*codes, status], words, refreshing=refreshing)
+    if kind is AccountExpired:
+        return AccountExpired(EXPIRED)
+    return kind(f"The site says: {words}" if words else "")
+
+
+def result(answer: Answer, *, refreshing: bool = False) -> Mapping[str, Any]:
+    """Give the `result` of a JSON reply that says yes; raise what any other reply means."""
+    try:
+        payload = json.loads(answer.body)
+    except ValueError:
+        payload = None
+    if not isinstance(payload, dict) or refusal_in(payload, answer.status) is not None:
+        raise refusal(answer, refreshing=refreshing)
+    value = payload.get("result")
+    if not isinstance(value, dict):
+        raise UpstreamChanged("The site left out the result of a call.", shape=_shape(payload))
+    return value
+
+
+def text_of(value: Mapping[str, Any], name: str) -> str:
+    """Give a text that a result must have; raise `UpstreamChanged` when it is missing or empty."""
+    text = value.get(name)
+    if not isinstance(text, str) or not text:
+        raise UpstreamChanged(f"The site left out `{name}` in the result of a call.", shape=_shape(value))
+    return text
+
+
+def _kind(codes: list[int], words: str, *, refreshing: bool) -> type[SiteError]:
+    if _TOKEN_WORDS.search(words):
+        return AccountExpired
+    kind = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None)
+    if kind is None:
+        kind = next((known for pattern, known in _BY_WORDS if pattern.search(words)), None)
+    if refreshing and (kind is SessionRefused or words.lower() == _MALFORMED_TOKEN):
+        return AccountExpired
+    if kind is not None:
+        return kind
+    unavailable = refreshing or any(code in _SERVER_ERRORS for code in codes)
+    return UpstreamUnavailable if unavailable else RequestRefused
+
+
+def _of_code(status: int, *, refreshing: bool) -> SiteError:
+    kind = _kind([status], "", refreshing=refreshing)
+    return AccountExpired(EXPIRED) if kind is AccountExpired else kind(f"The site refused with HTTP {status}.")
+
+
+def _of_no_json(answer: Answer, *, refreshing: bool) -> SiteError:
+    """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
+    page = "html" in answer.content_type or answer.body.lstrip()[:1] == b"<"
+    if answer.status == _UNAUTHORIZED and not page:
+        return _of_code(answer.status, refreshing=refreshing)
+    seconds = _retry_after(answer)
+    if answer.status == AddressLimited.status and seconds is not None:
+        return AddressLimited(retry_after=seconds)
+    if page or answer.status >= _CLIENT_ERROR or not answer.body:
+        what = "a page" if page else f"{len(answer.body)} bytes"
+        return UpstreamUnavailable(
+            f"The site answered with {what} (HTTP {answer.status}) instead of data; "
+            "it may be down, or may not take calls from this network address."
+        )
+    return UpstreamChanged(
+        "The site answered with something else than JSON.", shape=f"{answer.content_type}: {len(answer.body)} bytes"
+    )
+
+
+def _of_validation(problem: Any) -> SiteError:
+    """Read `{"body_params": [{"loc": [...], "msg": ...}]}`: a missing field is ours, any other the request's."""
+    entries = [
+        entry
+        for listed in (problem.values() if isinstance(problem, dict) else [problem])
+        for entry in (listed if isinstance(listed, list) else [listed])
+        if isinstance(entry, dict)
+    ]
+    loc = entries[0].get("loc") if entries else None
+    where = ".".join(map(str, loc)) if isinstance(loc, list) else "the request"
+    words = _words(entries[0]) if entries else ""
+    if not words or "required" in words:
+        return UpstreamChanged("The site asks for a field this service does not send.", shape=where)
+    return RequestRefused(f"The site says of {where}: {words}")
+
+
+def _words(payload: Mapping[str, Any]) -> str:
+    """Give the site's own words, on one line and not too many; empty when there are none, or a page."""
+    for name in _WORD_FIELDS:
+        value = payload.get(name)
+        if isinstance(value, dict):
+            value = value.get("message")
+        if isinstance(value, str) and value.strip() and not value.lstrip().startswith("<"):
+            return whole(" ".join(value.split()))[:_WORDS_LIMIT]
+    return ""
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """Read the `Retry-After` header, in seconds; the form with a date is not used here."""
+    value = answer.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None
+
+
+def _shape(value: Any) -> str:
+    """Sketch a JSON value for the log: names and types, no content."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {type(inner).__name__}" for name, inner in value.items()) + "}"
+    return type(value).__name__

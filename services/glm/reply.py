@@ -1,0 +1,411 @@
+"""Frames of one answer, to deltas. Pure.
+
+A frame carries parts, a part carries items, and an item's text is cumulative: all of it so far. Frames may carry
+the parts now being written, or all so far, again and again. What is new of each item is given once, in the order
+in which the parts and items first appeared; an item that begins while an earlier one is still being written is
+held back, for a while.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field
+
+from services.glm.refusals import refusal_in
+from shared.deltas import Cite, Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
+from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
+from shared.marks import Marks, MarkStyle
+from shared.provider import Conversation
+from shared.surrogates import whole, without_open_half
+from shared.upstream.json import loads
+from shared.upstream.sse import SseFrame
+
+PATIENCE = 8
+"""Frames without a change of an unfinished item after which what follows it is held back no longer."""
+
+_STREAMED = {"text": "text", "think": "think", "code": "code"}
+"""Kinds of items given as they grow, and the field that holds their text."""
+_SOURCES = {
+    "quote_result": ("meta_data", "metadata_list"),
+    "tool_result": ("meta_data", "tool_result_extra", "search_results"),
+}
+"""Kinds of items that name sources, and where in their part, or in the item, these are."""
+_QUIET = frozenset({"tool_calls", "browser_result", "system_error"})
+"""Known kinds of items with nothing for the reader."""
+_SILENCED = frozenset({"think", *_SOURCES})
+"""Kinds a `silent` model leaves out."""
+
+_FENCE = ("```python\n", "\n```\n")
+_TAIL = 8
+"""Characters of an item's text, as last seen, that tell whether it has only grown."""
+
+_MARK = re.compile("【([0-9]{1,4})†(?:来源|源|source)】|【(turn[0-9]{1,4}[a-z]{1,12}[0-9]{1,4})】")
+_MARK_BEGUN = re.compile(
+    "【(?:[0-9]{1,4}(?:†(?:来?|来?源|s(?:o(?:u(?:r(?:ce?)?)?)?)?))?"
+    "|t(?:u(?:r(?:n(?:[0-9]{1,4}(?:[a-z]{1,12}[0-9]{0,4})?)?)?)?)?)?"
+)
+_MARK_LONGEST = 26
+
+
+@define(eq=False)
+class _Item:
+    """One item of a part. `seen` and `tail` are of its text as last seen, `given` counts what has left."""
+
+    kind: str
+    finished: bool = False
+    stated: bool = False
+    changed: int = 0
+    text: str = ""
+    entries: list[Any] = field(factory=list)
+    seen: int = 0
+    tail: str = ""
+    given: int = 0
+    begun: bool = False
+    passed: bool = False
+
+
+@define(eq=False)
+class _Part:
+    """One part. `slots` are its items by place in the frame, `items` those with text, in order of appearance."""
+
+    named: bool
+    finished: bool = False
+    stated: bool = False
+    changed: int = 0
+    passed: bool = False
+    slots: dict[int, _Item] = field(factory=dict)
+    items: list[_Item] = field(factory=list)
+    at: int = 0
+
+
+class GlmDecoder:
+    """Decodes one answer of `assistant`; `silent` leaves out the thinking and the sources."""
+
+    def __init__(self, assistant: str, *, silent: bool = False) -> None:
+        self.conversation: Conversation | None = None
+        self._assistant = assistant
+        self._silenced = _SILENCED if silent else frozenset[str]()
+        self._marks = Marks(MarkStyle(_MARK, _MARK_BEGUN, "【", _MARK_LONGEST, self._cited))
+        self._keys: dict[str, None] = {}
+        self._by_key: dict[str | int, _Part] = {}
+        self._parts: list[_Part] = []
+        self._at = 0
+        self._frames = 0
+        self._late: list[tuple[_Part, _Item]] = []
+        self._naming: dict[_Item, _Part] = {}
+        self._writing: _Item | None = None
+        self._last_kind = ""
+        self._over = False
+
+    def feed(self, frame: SseFrame) -> list[Delta]:
+        """Take the next frame, give what it adds. A refusal or an end is the last delta."""
+        out: list[Delta] = []
+        if self._over:
+            return out
+        try:
+            message = loads(frame.data)
+        except ValueError:
+            return self._close(out, Failed(_unreadable(frame)))
+        if type(message) is not dict:
+            out.append(Unknown("malformed frame"))
+            return out
+        if self.conversation is None:
+            self._name(message)
+        parts = message.get("parts")
+        if parts:
+            self._take_parts(parts, out)
+        status = message.get("status")
+        error = message.get("last_error")
+        if status != "finish" and status != "intervene" and not error and parts is not None:  # noqa: PLR1714
+            return out
+        return self._judge(message, out)
+
+    def end(self) -> list[Delta]:
+        """The body is over: give what was held back."""
+        out: list[Delta] = []
+        return out if self._over else self._close(out)
+
+    # --- the frame -------------------------------------------------------------------------------------------
+
+    def _name(self, message: Mapping[str, Any]) -> None:
+        name = message.get("conversation_id")
+        if isinstance(name, str) and name:
+            self.conversation = Conversation(whole(name), about={"assistant_id": self._assistant})
+
+    def _judge(self, message: Mapping[str, Any], out: list[Delta]) -> list[Delta]:
+        """Tell whether a frame ends the answer, and how."""
+        error = message.get("last_error")
+        said = error if isinstance(error, dict) else {"message": error}
+        notice = said.get("intervene_text")
+        if message.get("status") == "intervene" or notice:
+            self._close(out)
+            if isinstance(notice, str) and notice:
+                out.append(Text(whole(f"\n\n{notice}")))
+            out.append(Finish("content_filter"))
+            return out
+        refused = refusal_in(said)
+        if refused is None and "parts" not in message and not isinstance(message.get("status"), str):
+            refused = refusal_in(message)
+        if refused is not None:
+            return self._close(out, Failed(refused))
+        if error:
+            out.append(Unknown("last_error"))
+        if message.get("status") == "finish":
+            return self._close(out, Finish())
+        return out
+
+    def _close(self, out: list[Delta], last: Delta | None = None) -> list[Delta]:
+        """Give all that is held back, then `last`."""
+        self._over = True
+        self._give_sources(out)
+        for part in self._parts:
+            for item in part.items:
+                self._give(part, item, True, out)
+                self._pass(item, out)
+        out += self._marks.flush()
+        if last is not None:
+            out.append(last)
+        return out
+
+    def _take_parts(self, parts: Any, out: list[Delta]) -> None:
+        self._frames += 1
+        if type(parts) is not list:
+            out.append(Unknown("malformed parts"))
+            return
+        for position, part in enumerate(parts):
+            if type(part) is dict:
+                self._take_part(position, part, out)
+            else:
+                out.append(Unknown("malformed part"))
+        if self._naming:
+            self._give_sources(out)
+        if self._late:
+            self._give_late(out)
+        self._advance(out)
+
+    # --- what a frame says of parts and items ----------------------------------------------------------------
+
+    def _take_part(self, position: int, value: dict[str, Any], out: list[Delta]) -> None:
+        name = value.get("logic_id")
+        key: str | int = name if type(name) is str and name else position
+        part = self._by_key.get(key)
+        content = value.get("content")
+        if part is None:
+            if not content:
+                return
+            part = self._by_key[key] = _Part(named=type(key) is str)
+            self._parts.append(part)
+        status = value.get("status")
+        part.finished = status == "finish"
+        part.stated = status is not None
+        if type(content) is list:
+            for index, item in enumerate(content):
+                self._take_item(part, index, item, value, out)
+        elif content is not None:
+            out.append(Unknown("malformed content"))
+
+    def _take_item(self, part: _Part, index: int, value: Any, holder: dict[str, Any], out: list[Delta]) -> None:
+        kind = value.get("type") if type(value) is dict else None
+        if type(kind) is not str:
+            out.append(Unknown("malformed item"))
+            return
+        item = part.slots.get(index)
+        if item is None or item.kind != kind:
+            item = self._add_item(part, index, kind, out)
+        status = value.get("status")
+        item.finished = status == "finish"
+        item.stated = status is not None
+        if kind in self._silenced or kind in _QUIET:
+            return
+        name = _STREAMED.get(kind)
+        if name is not None:
+            self._take_text(part, index, item, value.get(name), out)
+        elif kind in _SOURCES:
+            entries = _found(holder, _SOURCES[kind]) or _found(value, _SOURCES[kind])
+            if len(entries) > item.given:
+                item.entries = entries
+                self._naming[item] = part
+        elif kind == "execution_output":
+            self._take_text(part, index, item, value.get("content"), out)
+        elif kind == "image":
+            urls = [_address(picture, "image_url") for picture in _found(value, ("image",))]
+            item.entries = [url for url in urls if url]
+            self._changed(part, item, len(item.entries) > item.given)
+
+    def _add_item(self, part: _Part, index: int, kind: str, out: list[Delta]) -> _Item:
+        """Note a new item; one of another kind that stood in its place is over."""
+        before = part.slots.get(index)
+        if before is not None:
+            before.finished = True
+        item = part.slots[index] = _Item(kind, changed=self._frames, passed=part.passed)
+        if kind in _STREAMED or kind in ("execution_output", "image"):
+            if kind not in self._silenced:
+                part.items.append(item)
+        elif kind not in _QUIET and kind not in _SOURCES:
+            out.append(Unknown(whole(kind)))
+        return item
+
+    def _take_text(self, part: _Part, index: int, item: _Item, value: Any, out: list[Delta]) -> None:
+        if type(value) is not str:
+            if value is not None:
+                out.append(Unknown("malformed item"))
+            return
+        text = without_open_half(value)
+        if not text:
+            return
+        if not text.startswith(item.tail, item.seen - len(item.tail)):
+            if part.named:
+                out.append(Unknown("rewritten"))
+            else:
+                # Without a name a part is known by its place only: this is the next part's text.
+                item = self._add_item(part, index, item.kind, out)
+        grown = len(text) != item.seen
+        item.text = text
+        item.seen = len(text)
+        item.tail = text[-_TAIL:]
+        self._changed(part, item, grown)
+
+    def _changed(self, part: _Part, item: _Item, changed: bool) -> None:  # noqa: FBT001
+        if changed:
+            item.changed = part.changed = self._frames
+        if item.passed:
+            self._late.append((part, item))
+
+    # --- what leaves -----------------------------------------------------------------------------------------
+
+    def _advance(self, out: list[Delta]) -> None:
+        """Give what is new, up to the first item that is still being written."""
+        while self._at < len(self._parts):
+            part = self._parts[self._at]
+            last = self._at + 1 == len(self._parts)
+            if not self._drain(part, last, out) or last:
+                return
+            quiet = self._frames - part.changed >= PATIENCE
+            over = part.finished or (not part.stated and all(item.finished for item in part.items))
+            if not (over or quiet or not part.items):
+                return
+            part.passed = True
+            self._at += 1
+
+    def _drain(self, part: _Part, last: bool, out: list[Delta]) -> bool:  # noqa: FBT001
+        """Give what is new in a part; tell whether all its items are over."""
+        items = part.items
+        while part.at < len(items):
+            item = items[part.at]
+            followed = part.at + 1 < len(items)
+            over = part.finished or item.finished or (followed and not item.stated)
+            if not over and (followed or not last):
+                over = self._frames - item.changed >= PATIENCE
+            self._give(part, item, over, out)
+            if not over:
+                return False
+            self._pass(item, out)
+            part.at += 1
+        return True
+
+    def _give_late(self, out: list[Delta]) -> None:
+        """Give what items that were taken for over have added, where the answer is now."""
+        for part, item in self._late:
+            self._give(part, item, True, out)
+            self._pass(item, out)
+        self._late.clear()
+
+    def _give(self, part: _Part, item: _Item, over: bool, out: list[Delta]) -> None:  # noqa: FBT001
+        """Give what is new of an item; pictures and output of code only when the site says that they are done."""
+        if item.kind not in _STREAMED and not (part.finished or item.finished or self._over):
+            if not over or part.stated or item.stated:
+                return
+        if item.kind == "image":
+            for url in item.entries[item.given :]:
+                self._begin(item, out)
+                out.append(Image(url))
+            item.given = len(item.entries)
+        elif item.seen > item.given:
+            new = whole(item.text[item.given :])
+            item.given = item.seen
+            self._write(item, new, out)
+        # What has been given need not be kept.
+        item.text = ""
+
+    def _write(self, item: _Item, new: str, out: list[Delta]) -> None:
+        begun = item.begun
+        if self._writing is not item or not begun:
+            self._begin(item, out)
+        if item.kind == "text":
+            out += self._marks.feed(new)
+        elif item.kind == "think":
+            out.append(Thinking(new))
+        elif item.kind == "code":
+            out.append(Text(new if begun else _FENCE[0] + new))
+        else:
+            out.append(Text(f"{new}\n"))
+
+    def _begin(self, item: _Item, out: list[Delta]) -> None:
+        """Turn to an item: with a line end where two items would run together."""
+        out += self._marks.flush()
+        self._writing = item
+        if item.begun:
+            return
+        item.begun = True
+        before, self._last_kind = self._last_kind, item.kind
+        if before == "text" or (before == "image" and item.kind in ("text", "think")):
+            out.append(Text("\n"))
+
+    def _pass(self, item: _Item, out: list[Delta]) -> None:
+        """Take an item for over: a fence is closed, a mark that is not whole is text."""
+        item.passed = True
+        if self._writing is item:
+            out += self._marks.flush()
+        if item.kind == "code" and item.begun:
+            out.append(Text(_FENCE[1]))
+            item.begun = False
+
+    def _give_sources(self, out: list[Delta]) -> None:
+        """Give the sources whose list is whole."""
+        for item, part in list(self._naming.items()):
+            done = part.finished or item.finished or not part.stated
+            if done or part is not self._parts[-1] or self._over:
+                del self._naming[item]
+                for entry in item.entries[item.given :]:
+                    self._refer(entry, out)
+                item.given = len(item.entries)
+
+    def _refer(self, entry: Any, out: list[Delta]) -> None:
+        """Number a source, as the marks of the text count, and give it."""
+        if not isinstance(entry, dict):
+            entry = {}
+        own, title, url = entry.get("match_key"), entry.get("title"), _address(entry, "url")
+        key = whole(own) if isinstance(own, str) and own else str(len(self._keys) + 1)
+        if key in self._keys:
+            return
+        self._keys[key] = None
+        if url:
+            out.append(Reference(key, whole(title) if isinstance(title, str) else "", url))
+
+    def _cited(self, match: re.Match[str]) -> str:
+        """Give the key of the source that a mark cites, by its running number or by its own key."""
+        number, key = match.groups()
+        if number is None:
+            return key
+        keys = list(self._keys)
+        return keys[int(number) - 1] if 0 < int(number) <= len(keys) else number
+
+
+def _address(value: Any, name: str) -> str:
+    """Give the http(s) address that an object has under a name; empty when it has none."""
+    url = value.get(name) if isinstance(value, dict) else None
+    return whole(url) if isinstance(url, str) and url.startswith(("https://", "http://")) else ""
+
+
+def _found(value: Any, path: tuple[str, ...]) -> list[Any]:
+    """Give the list at the end of a path of names; empty when there is none."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, list) else []
+
+
+def _unreadable(frame: SseFrame) -> SiteError:
+    if not frame.whole:
+        return UpstreamUnavailable("The site broke off in the middle of its answer.")
+    return UpstreamChanged("The site sent a frame that is not JSON.", shape=f"{len(frame.data)} bytes")

@@ -1,0 +1,16 @@
+"""The site's request signature. Pure: the clock and the nonce come from the caller."""
+
+import hashlib
+
+
+def signature(now_ms: int, nonce: str, secret: str) -> dict[str, str]:
+    """Give the three headers that sign one request.
+
+    `now_ms` is Unix time in milliseconds, `nonce` 32 hex digits used once, `secret` the site's constant. The
+    second-last digit of the time becomes a check digit: the sum of all the others modulo 10.
+    """
+    digits = str(now_ms)
+    check = (sum(map(int, digits)) - int(digits[-2])) % 10
+    timestamp = f"{digits[:-2]}{check}{digits[-1]}"
+    sign = hashlib.md5(f"{timestamp}-{nonce}-{secret}".encode()).hexdigest()
+    return {"X-Nonce": nonce, "X-Sign": sign, "X-Timestamp": timestamp}

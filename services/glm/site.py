@@ -1,0 +1,111 @@
+"""What chatglm.cn changes often: addresses, the sign secret, header values, assistant ids, modes.
+
+Every field can be set from the environment; lists and mappings are given as JSON.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from shared.provider import Site
+
+_EXP_GROUPS = ",".join(
+    (
+        "na_android_config:exp:NA",
+        "na_4o_config:exp:4o_A",
+        "na_glm4plus_config:exp:open",
+        "mainchat_server_app:exp:A",
+        "mobile_history_daycheck:exp:a",
+        "desktop_toolbar:exp:A",
+        "chat_drawing_server:exp:A",
+        "drawing_server_cogview:exp:cogview4",
+        "app_welcome_v2:exp:B",
+        "chat_drawing_streamv2:exp:A",
+        "mainchat_rm_fc:exp:add",
+        "mainchat_dr:exp:open",
+        "chat_auto_entrance:exp:A",
+    )
+)
+
+_MODES: Mapping[str, Mapping[str, Any]] = {
+    "deepresearch": {"chat_mode": "deep_research"},
+    "think": {"chat_mode": "zero"},
+    "zero": {"chat_mode": "zero"},
+}
+
+
+@frozen
+class GlmSite(Site):
+    """The site as its web page of Chrome 134 calls it."""
+
+    hosts: frozenset[str] = frozenset({"chatglm.cn"})
+    base: str = "https://chatglm.cn"
+    """Before every path."""
+
+    sign_secret: str = field(default="8a1317a7468aa3ad86e997d08f3f31cb", repr=False)
+    """The constant in the request signature."""
+
+    user_agent: str = (
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) "
+        "Chrome/134.0.0.0 Safari/537.36"
+    )
+    sec_ch_ua: str = '"Chromium";v="134", "Not:A-Brand";v="24", "Google Chrome";v="134"'
+    sec_ch_ua_platform: str = '"macOS"'
+    app_version: str = "0.0.1"
+    exp_groups: str = _EXP_GROUPS
+    extra_headers: Mapping[str, str] = field(factory=dict)
+    """Headers added to every call, or put in the place of one of the same name."""
+
+    main_assistant: str = "65940acff94777010aa6b796"
+    """The main chat: every model name that is not an agent's id."""
+    drawing_assistant: str = "65a232c082ff90a2ad2f15e2"
+    """The agent that draws, for `/v1/images/generations`."""
+
+    modes: Mapping[str, Mapping[str, Any]] = field(factory=lambda: _MODES)
+    """What a model name asks for: the first of these texts found in the name adds its fields to `meta_data`."""
+    extra_body: Mapping[str, Any] = field(factory=dict)
+    """Fields added to every chat body; those under `meta_data` are added to its `meta_data`."""
+
+    refresh_path: str = "/chatglm/user-api/user/refresh"
+    chat_path: str = "/chatglm/backend-api/assistant/stream"
+    delete_path: str = "/chatglm/backend-api/assistant/conversation/delete"
+    upload_path: str = "/chatglm/backend-api/assistant/file_upload"
+    video_path: str = "/chatglm/video-api/v1"
+
+    session_lifetime: float = 3600.0
+    """Seconds an access token is used for, from its receipt."""
+    video_pause: float = 1.0
+    """Seconds between two looks at a video that is being made."""
+    video_limit: float = 600.0
+    """Seconds after which a video is given up."""
+
+    def headers(self) -> dict[str, str]:
+        """Give the headers that every call carries."""
+        return {
+            "Accept": "application/json, text/plain, */*",
+            "Accept-Encoding": "gzip, deflate, br",
+            "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
+            "Cache-Control": "no-cache",
+            "App-Name": "chatglm",
+            "Origin": self.base,
+            "Pragma": "no-cache",
+            "sec-ch-ua": self.sec_ch_ua,
+            "sec-ch-ua-mobile": "?0",
+            "sec-ch-ua-platform": self.sec_ch_ua_platform,
+            "Sec-Fetch-Dest": "empty",
+            "Sec-Fetch-Mode": "cors",
+            "Sec-Fetch-Site": "same-origin",
+            "User-Agent": self.user_agent,
+            "X-App-Platform": "pc",
+            "X-App-Version": self.app_version,
+            "X-Device-Brand": "",
+            "X-Device-Model": "",
+            "X-Exp-Groups": self.exp_groups,
+            "X-Lang": "zh",
+            **self.extra_headers,
+        }
+
+    def mode(self, model: str) -> Mapping[str, Any]:
+        """Give the `meta_data` fields a model name asks for, perhaps none."""
+        return next((fields for text, fields in self.modes.items() if text in model), {})

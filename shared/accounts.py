@@ -1,0 +1,185 @@
+"""Accounts: who a request speaks for, the lease on one of them, and going on when the site refuses."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic
+from weakref import WeakValueDictionary
+
+from attrs import define, field, frozen
+
+from shared import errors
+from shared.logs import protect
+from shared.metrics import Metrics
+from shared.openai.errors import NoToken
+from shared.provider import C, Conversation, Provider, S, Session
+from shared.sessions import Sessions
+from shared.settings import Settings
+from shared.slots import Slots
+
+ADDRESS_PAUSE = 300.0
+"""Seconds without requests after a limit of the exit address that names none: what users of such sites found."""
+
+
+@define(eq=False)
+class Account(Generic[C, S]):
+    """One of the user's logins. `digest` is the SHA-256 of its token, `own` that token taken apart."""
+
+    digest: str
+    own: C = field(repr=False)
+    _sessions: Sessions = field(repr=False)
+    _session: S | None = field(default=None, init=False, repr=False)
+
+    @property
+    def key(self) -> str:
+        """The only form in which an account is ever shown: 12 hex digits."""
+        return self.digest[:12]
+
+    @property
+    def credential(self) -> C:
+        """The newest credential."""
+        newest: Any = self._sessions.credential(self.digest, self.own)
+        return newest  # type: ignore[no-any-return]
+
+    async def session(self) -> S:
+        """Give the account's session, exchanging it if need be; raise what the exchange raises."""
+        session: Any = await self._sessions.get(self.digest, self.own)
+        self._session = session
+        return session  # type: ignore[no-any-return]
+
+    def refuse_session(self) -> None:
+        """The site refused the session last given: the next one is exchanged anew."""
+        session: Session | None = self._session
+        self._sessions.drop(self.digest, session)
+
+
+@frozen
+class Caller:
+    """Who a request speaks for: its accounts, and the API key it came with (hashed; empty without API keys)."""
+
+    accounts: tuple[Account[Any, Any], ...]
+    api_key: str = ""
+
+
+class Lease(Generic[C, S]):
+    """The right to use an account for one output."""
+
+    def __init__(self, account: Account[C, S], accounts: "Accounts") -> None:
+        self.account = account
+        self.conversation: Conversation | None = None
+        self.named = asyncio.Event()
+        self._accounts = accounts
+        self._held = True
+
+    def made(self, conversation: Conversation) -> None:
+        """Say, as soon as the site names it, which conversation this output is in: clean-up owns it from here on."""
+        self.conversation = conversation
+        self.named.set()
+
+    def free(self) -> None:
+        """The site has stopped generating: the account may write its next output. Safe to call again."""
+        if self._held:
+            self._held = False
+            self._accounts.slots.release(self.account.digest)
+
+    def lock(self, name: str) -> AbstractAsyncContextManager[None]:
+        """One at a time for this account and this name (a voice switch)."""
+        return self._accounts.lock(self.account.digest, name)
+
+
+class Accounts:
+    """The accounts of one service."""
+
+    def __init__(self, provider: Provider[Any, Any], settings: Settings, metrics: Metrics, sessions: Sessions) -> None:
+        self.slots = Slots(settings.slots or provider.slots)
+        self._provider = provider
+        self._settings = settings
+        self._metrics = metrics
+        self._sessions = sessions
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._address: errors.AddressLimited | None = None
+        self._address_until = 0.0
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Read an Authorization header; raise `NoToken` when it has no token, or no API key the service knows.
+
+        With API keys the accounts are the server's own. A malformed token does not spoil the others.
+        """
+        given = _tokens(authorization)
+        if not given:
+            raise NoToken()
+        if not self._settings.api_keys:
+            return Caller(self._parse(given))
+        for key in given:
+            protect(key)
+            if any(hmac.compare_digest(key.encode(), known.encode()) for known in self._settings.api_keys):
+                return Caller(self._parse(self._settings.accounts), _digest(key))
+        raise NoToken("This service takes its API keys only, and this is none of them.")
+
+    def account(self, token: str) -> Account[Any, Any]:
+        """Take one token as an account; raise `AccountExpired` when it is malformed."""
+        protect(token)
+        return Account(_digest(token), self._provider.credential(token), self._sessions)
+
+    def lock(self, digest: str, name: str) -> asyncio.Lock:
+        """Give the lock of this name for this account."""
+        return self._locks.setdefault((digest, name), asyncio.Lock())
+
+    def limit_address(self, refusal: errors.AddressLimited, seconds: float) -> None:
+        """The site limits this service's address: refuse every request for `seconds`."""
+        self._address = refusal
+        self._address_until = asyncio.get_running_loop().time() + seconds
+
+    def check_address(self) -> None:
+        """Raise `AddressLimited` while the site limits this service's address."""
+        left = self._address_until - asyncio.get_running_loop().time()
+        if self._address is not None and left > 0:
+            raise errors.AddressLimited(self._address.message, retry_after=left)
+
+    def failed(self, account: Account[Any, Any], error: errors.SiteError) -> None:
+        """Do to the account what the refusal means for it."""
+        self._metrics.account_failed(error)
+        off = self._settings.expired_cooldown
+        match error:
+            case errors.AccountBusy():
+                self.slots.busy(account.digest)
+            case errors.AccountLimited(retry_after=float() | int() as seconds):
+                self.slots.off(account.digest, error, seconds)
+            case errors.AccountBarred():
+                self.slots.off(account.digest, error, off if error.retry_after is None else error.retry_after)
+            case errors.AccountExpired() | errors.SessionRefused():
+                self.slots.off(account.digest, error, off)
+            case errors.AddressLimited():
+                self.limit_address(error, ADDRESS_PAUSE if error.retry_after is None else error.retry_after)
+            case _:
+                pass
+
+    def _parse(self, tokens: Sequence[str]) -> tuple[Account[Any, Any], ...]:
+        """Take the tokens apart; malformed ones are left out unless none is left."""
+        accounts: dict[str, Account[Any, Any]] = {}
+        malformed: errors.AccountExpired | None = None
+        for token in tokens:
+            try:
+                account = self.account(token)
+            except errors.AccountExpired as error:
+                malformed = error
+            else:
+                accounts.setdefault(account.digest, account)
+        if malformed is not None and not accounts:
+            raise malformed
+        return tuple(accounts.values())
+
+
+def _tokens(authorization: str | None) -> list[str]:
+    """Split `Bearer t1,t2` (the scheme in any case, or absent) at commas; trimmed, empties dropped."""
+    text = (authorization or "").strip()
+    scheme, _, rest = text.partition(" ")
+    if scheme.lower() == "bearer":
+        text = rest
+    return [token for token in (part.strip() for part in text.split(",")) if token]
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,194 @@
+"""A provider to an aiohttp application: routes, middlewares, life cycle."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from shared import context, logs
+from shared.errors import SiteError, UpstreamChanged
+from shared.openai.errors import ApiError, Internal, MethodNotAllowed, NotFound, body, from_site
+from shared.provider import Draws, Films, Provider, Site
+from shared.routes import chat, health, images, models, tokens, videos
+from shared.service import SERVICE, Service
+from shared.settings import Settings, SettingsError, read_site
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+ALLOWED_METHODS = "GET, POST, OPTIONS"
+PREFLIGHT_AGE = "86400"
+"""Seconds a browser may remember a preflight."""
+
+QUIET = frozenset({"/ping", "/healthz", "/readyz", "/metrics"})
+"""Paths asked by machines every few seconds: not worth a log line each."""
+
+CAPABILITIES: tuple[tuple[type, str, str, Handler], ...] = (
+    (Draws, "POST", "/v1/images/generations", images.images),
+    (Films, "POST", "/v1/videos/generations", videos.videos),
+)
+"""A route for each capability a provider may have."""
+
+
+def application(provider_type: type[Provider[Any, Any]], site: Site, settings: Settings) -> web.Application:
+    """Make the application of one service."""
+    service = Service(provider_type, site, settings)
+    app = web.Application(middlewares=[_answer_errors], client_max_size=settings.max_body_mb * 1024 * 1024)
+    app[SERVICE] = service
+    app.router.add_post("/v1/chat/completions", chat.chat)
+    app.router.add_get("/v1/models", models.models)
+    app.router.add_get("/v1/models/{model:.+}", models.model)
+    app.router.add_post("/token/check", tokens.check)
+    app.router.add_get("/", health.front)
+    app.router.add_get("/ping", health.ping)
+    app.router.add_get("/healthz", health.healthz)
+    app.router.add_get("/readyz", health.readyz)
+    app.router.add_get("/metrics", health.show_metrics)
+    for capability, method, path, handler in CAPABILITIES:
+        if isinstance(service.provider, capability):
+            app.router.add_route(method, path, handler)
+    app.on_response_prepare.append(_allow_origins)
+    app.cleanup_ctx.append(_life)
+    return app
+
+
+def run(provider_type: type[Provider[Any, Any]]) -> None:
+    """Serve until SIGTERM or SIGINT; the process ends with code 0 after a drain, 2 when a setting is wrong."""
+    try:
+        settings = Settings.read(os.environ, provider_type.name)
+        site = read_site(provider_type.site_type, os.environ, provider_type.name)
+    except SettingsError as error:
+        sys.exit(f"{provider_type.name}: {error}")
+    logs.configure(settings)
+    with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
+        runner.run(serve(application(provider_type, site, settings), settings))
+
+
+async def serve(app: web.Application, settings: Settings) -> None:
+    """Listen, wait for the signal, drain, and stop. A second signal cuts what still runs."""
+    service = app[SERVICE]
+    # A client that has left must free its account at once, not at its next token.
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, settings.host, settings.port).start()
+    log.info("listening", service=service.provider.name, addresses=[list(a[:2]) for a in runner.addresses])
+    await _signalled(service)
+    await service.drain()
+    await runner.cleanup()
+    log.info("stopped")
+
+
+async def _signalled(service: Service) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            service.cut()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    await stop.wait()
+
+
+def _loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if settings.event_loop == "asyncio":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+async def _life(app: web.Application) -> Any:
+    await app[SERVICE].start()
+    yield
+    await app[SERVICE].close()
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every request, whatever happens: preflights, and errors in OpenAI's envelope with a true status."""
+    service = request.app[SERVICE]
+    name = context.begin(request)
+    began = time.monotonic()
+    status = 499
+    try:
+        response = await _answer(request, handler, name)
+        status = response.status
+    finally:
+        route = request.match_info.route.resource
+        path = "unknown" if route is None else route.canonical
+        service.metrics.request(path, status)
+        if path not in QUIET:
+            log.info(
+                "answered",
+                method=request.method,
+                route=path,
+                status=status,
+                seconds=round(time.monotonic() - began, 3),
+            )
+    if service.draining:
+        response.force_close()
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler, name: str) -> web.StreamResponse:
+    if request.method == "OPTIONS":
+        return _preflight(request)
+    try:
+        return await handler(request)
+    except SiteError as error:
+        _log_refusal(error)
+        return _error(from_site(error))
+    except ApiError as error:
+        return _error(error)
+    except web.HTTPMethodNotAllowed as error:
+        return _error(MethodNotAllowed(error.allowed_methods))
+    except web.HTTPNotFound:
+        return _error(NotFound())
+    except ConnectionError:
+        # The client has gone in the middle of a write; nobody reads this answer.
+        return _error(Internal(name))
+    except Exception:
+        log.exception("internal_error")
+        return _error(Internal(name))
+
+
+def _log_refusal(error: SiteError) -> None:
+    if isinstance(error, UpstreamChanged):
+        log.error("upstream_changed", reason=error.message, shape=error.shape)
+    else:
+        log.info("refused", code=error.code, reason=error.message)
+
+
+def _error(error: ApiError) -> web.Response:
+    return web.Response(body=body(error), status=error.status, headers=error.headers, content_type="application/json")
+
+
+def _preflight(request: web.Request) -> web.Response:
+    asked = request.headers.get("Access-Control-Request-Headers", "*")
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": ALLOWED_METHODS,
+            "Access-Control-Allow-Headers": asked,
+            "Access-Control-Max-Age": PREFLIGHT_AGE,
+        },
+    )
+
+
+async def _allow_origins(request: web.Request, response: web.StreamResponse) -> None:
+    """CORS headers on every answer: a signal sees also what no handler made."""
+    response.headers["Access-Control-Allow-Origin"] = request.headers.get("Origin", "*")
+    response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After"
+    response.headers["Vary"] = "Origin"
+    if name := context.request_id(request):
+        response.headers["X-Request-Id"] = name

@@ -1,0 +1,125 @@
+"""Work that must not be lost: outputs are closed, conversations stopped and deleted, accounts given back."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+from weakref import WeakValueDictionary
+
+import structlog
+
+from shared.accounts import Account
+from shared.errors import ConversationUnknown, SessionRefused, SiteError
+from shared.metrics import Metrics
+from shared.outputs import Output
+from shared.provider import Conversation, Provider
+
+log = structlog.get_logger(__name__)
+
+BREAK_TIMEOUT = 5.0
+"""Seconds for learning a conversation's id, and again for deleting it, before a broken-off account is given back."""
+
+FORGET_PAUSES = (1.0, 5.0, 15.0)
+"""Seconds between the attempts to delete a conversation."""
+
+
+class Cleanup:
+    """Everything that goes on after a client has been answered, or has left."""
+
+    def __init__(self, provider: Provider[Any, Any], metrics: Metrics) -> None:
+        self._provider = provider
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def finish(self, output: Output[Any], *, keep: bool) -> None:
+        """The output ended well: its account is free at once, the rest runs in the background."""
+        output.lease.free()
+        self._run(self._finish(output, keep))
+
+    def abandon(self, output: Output[Any], *, keep: bool) -> asyncio.Task[None]:
+        """The output broke off, or its client left: close and delete in the background, then free the account.
+
+        Give the task, for who has to wait for it.
+        """
+        return self._run(self._abandon(output, keep))
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a bound on waiting, not on one operation
+        """Wait at most `timeout` seconds for all that is under way, and for what that starts."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while self._tasks and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        if self._tasks:
+            log.warning("cleanups_left", count=len(self._tasks))
+        for task in self._tasks:
+            task.cancel()
+
+    async def _abandon(self, output: Output[Any], keep: bool) -> None:
+        lease = output.lease
+        forgotten = True
+        try:
+            if lease.conversation is None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(BREAK_TIMEOUT):
+                        await output.learn()
+            await output.close()
+            if lease.conversation is not None and not keep:
+                forgotten = await self._forget_soon(lease.conversation, lease.account)
+        finally:
+            lease.free()
+        if not forgotten and lease.conversation is not None:
+            self._run(self._forget(lease.conversation, lease.account))
+
+    async def _finish(self, output: Output[Any], keep: bool) -> None:
+        await output.close()
+        conversation = output.lease.conversation
+        if conversation is not None and not keep:
+            await self._forget(conversation, output.lease.account)
+
+    async def _forget(self, conversation: Conversation, account: Account[Any, Any]) -> None:
+        """Delete, trying again after a while."""
+        for pause in FORGET_PAUSES:
+            if await self._forget_once(conversation, account):
+                return
+            await asyncio.sleep(pause)
+        await self._forget_once(conversation, account)
+
+    async def _forget_soon(self, conversation: Conversation, account: Account[Any, Any]) -> bool:
+        try:
+            async with asyncio.timeout(BREAK_TIMEOUT):
+                return await self._forget_once(conversation, account)
+        except TimeoutError:
+            return False
+
+    async def _forget_once(self, conversation: Conversation, account: Account[Any, Any]) -> bool:
+        """Delete, one conversation of an account at a time; tell whether it is gone."""
+        async with self._turns.setdefault(account.digest, asyncio.Lock()):
+            try:
+                await self._call(conversation, account)
+            except ConversationUnknown:
+                pass
+            except SiteError as error:
+                log.warning("conversation_not_deleted", account=account.key, reason=error.code)
+                self._metrics.cleanup("failed")
+                return False
+        self._metrics.cleanup("deleted")
+        return True
+
+    async def _call(self, conversation: Conversation, account: Account[Any, Any]) -> None:
+        try:
+            await self._provider.forget(conversation, account)
+        except SessionRefused:
+            account.refuse_session()
+            await self._provider.forget(conversation, account)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("cleanup_failed", exc_info=error)
+            self._metrics.cleanup("error")

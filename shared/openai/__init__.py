@@ -1,0 +1,1 @@
+"""The OpenAI wire: requests in, completions and chunks out."""

@@ -1,0 +1,84 @@
+"""One try at one output: the site's work on a lease, and how to leave it half-way."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, Generic, TypeVar
+
+from shared.accounts import Lease
+from shared.errors import SiteError
+
+T = TypeVar("T")
+
+
+class Output(ABC, Generic[T]):
+    """What runs on a lease. Starting is a task of its own: a call that creates something is never cut half-way."""
+
+    def __init__(self, lease: Lease[Any, Any], start: Coroutine[Any, Any, T]) -> None:
+        self.lease = lease
+        self._start = start
+        self._task: asyncio.Task[T] | None = None
+
+    async def open(self) -> T:
+        """Start, and give what the site accepted with; one who is cancelled here cancels nothing."""
+        self._task = asyncio.create_task(self._start)
+        return await asyncio.shield(self._task)
+
+    @abstractmethod
+    async def learn(self) -> None:
+        """Go on until the site has named the conversation, or nothing more can come."""
+
+    async def close(self) -> None:
+        """End it: cancel what still runs, close the upstream call."""
+        if self._task is None:
+            self._start.close()
+            return
+        self._task.cancel()
+        with suppress(asyncio.CancelledError, SiteError):
+            await self._task
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Close what was started well."""
+
+
+class Stream(Output[T]):
+    """An output that is read while the site writes it: entered as a context, then iterated."""
+
+    def __init__(self, lease: Lease[Any, Any], context: AbstractAsyncContextManager[T]) -> None:
+        super().__init__(lease, _enter(context))
+        self._context = context
+
+    async def learn(self) -> None:
+        """Read on until the conversation has a name."""
+        if self._task is None:
+            return
+        try:
+            parts: Any = await asyncio.shield(self._task)
+        except SiteError:
+            return
+        async for _ in parts:
+            if self.lease.conversation is not None:
+                return
+
+    async def _leave(self) -> None:
+        await self._context.__aexit__(None, None, None)
+
+
+class Work(Output[T]):
+    """An output that is there all at once."""
+
+    async def learn(self) -> None:
+        """Wait until the conversation has a name or the work has ended."""
+        if self._task is None:
+            return
+        named = asyncio.create_task(self.lease.named.wait())
+        try:
+            await asyncio.wait((self._task, named), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            named.cancel()
+
+
+async def _enter(context: AbstractAsyncContextManager[T]) -> T:
+    return await context.__aenter__()

@@ -1,0 +1,131 @@
+"""A reply on its way: the body of a call, to frames, to deltas."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, Self
+
+from shared.deltas import Delta, Failed, Finish
+from shared.errors import SiteError
+from shared.provider import Conversation, Decoder
+from shared.upstream.client import Answer, Call
+
+Refuse = Callable[[Answer], SiteError]
+"""A provider's `refusals.py`: turns a reply that is no stream into the class of what went wrong."""
+
+
+class Framer(Protocol):
+    """A framing: bytes to frames, pure."""
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Take the next bytes; give the frames they complete."""
+        ...
+
+    def end(self) -> list[Any]:
+        """The body is over: give what was left."""
+        ...
+
+
+class Frames(Protocol):
+    """Where a reply's frames come from: a stream, or something polled."""
+
+    async def read(self) -> list[Any] | None:
+        """Give the next frames, None at the clean end; raise `SiteError` when it breaks."""
+        ...
+
+
+class FrameStream:
+    """The frames of one streamed call."""
+
+    def __init__(self, call: Call, framer: Framer, refuse: Refuse, begun: bytes = b"") -> None:
+        self._call = call
+        self._framer = framer
+        self._refuse = refuse
+        self._begun = begun
+        self._judged = False
+        self._over = False
+
+    @classmethod
+    async def open(cls, call: Call, framer: Framer, *, content_type: str, refuse: Refuse) -> Self:
+        """Accept a call as a stream of `content_type`; raise what `refuse` makes of any other reply.
+
+        Sites lie about the type, both ways: a reply of status 200 is judged by its first bytes, now if it calls
+        itself something else, else when they come.
+        """
+        if call.status != 200:
+            raise refuse(await call.answer())
+        begun = b""
+        if call.content_type != content_type:
+            begun = await call.read()
+            if not begun or _is_document(begun):
+                raise refuse(await call.answer(begun))
+        return cls(call, framer, refuse, begun)
+
+    async def read(self) -> list[Any] | None:
+        """Give the frames of the next read of the body."""
+        if self._over:
+            return None
+        data = self._begun or await self._call.read()
+        self._begun = b""
+        if not self._judged:
+            await self._judge(data)
+        if data:
+            return self._framer.feed(data)
+        self._over = True
+        return self._framer.end()
+
+    async def _judge(self, data: bytes) -> None:
+        if _is_document(data):
+            raise self._refuse(await self._call.answer(data))
+        self._judged = bool(data.strip())
+
+
+class Reply:
+    """The deltas of one answer, one list for each network read.
+
+    A refusal or break is a last `Failed` delta, never an exception; what follows a `Finish` or `Failed` is dropped.
+    """
+
+    def __init__(self, frames: Frames, decoder: Decoder, made: Callable[[Conversation], None]) -> None:
+        self._frames = frames
+        self._decoder = decoder
+        self._made = made
+        self._named: Conversation | None = None
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        """Iterate once."""
+        return self
+
+    async def __anext__(self) -> list[Delta]:
+        """Give what the next read adds, perhaps nothing."""
+        if self._over:
+            raise StopAsyncIteration
+        try:
+            frames = await self._frames.read()
+        except SiteError as error:
+            self._over = True
+            return [*self._decoder.end(), Failed(error)]
+        if frames is None:
+            self._over = True
+            return self._decoder.end()
+        return self._deltas(frames)
+
+    def _deltas(self, frames: list[Any]) -> list[Delta]:
+        decoder = self._decoder
+        deltas: list[Delta] = []
+        for frame in frames:
+            deltas += decoder.feed(frame)
+            if deltas and type(deltas[-1]) in _LAST:
+                self._over = True
+                break
+        if decoder.conversation is not self._named and decoder.conversation is not None:
+            self._named = decoder.conversation
+            self._made(decoder.conversation)
+        return deltas
+
+
+_LAST = (Finish, Failed)
+
+
+def _is_document(data: bytes) -> bool:
+    """Tell JSON and HTML from every framing: no event line and no frame head begins like them."""
+    return data.lstrip()[:1] in (b"{", b"[", b"<")

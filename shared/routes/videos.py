@@ -1,0 +1,40 @@
+"""`POST /v1/videos/generations`."""
+
+import time
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from shared.attachments import Attached
+from shared.context import note_account
+from shared.openai.parse import read_video
+from shared.outputs import Work
+from shared.provider import Films
+from shared.routes.body import parse_body
+from shared.service import SERVICE, Service
+
+
+async def videos(request: web.Request) -> web.Response:
+    """Make a video, and answer when it is finished."""
+    service = request.app[SERVICE]
+    async with service.running():
+        caller = service.caller(request)
+        ask = await parse_body(request, read_video)
+        _filmer(service).check_film(ask)
+        ask.conversation, _, owner_known = service.continued(ask.conversation_id, caller)
+        ask.attached = Attached(service.fetcher, () if ask.image is None else (ask.image,))
+        await ask.attached.fetch()
+        tries = service.tries(caller, ask.conversation, owner_known=owner_known)
+        output, film = await tries.run(lambda lease: Work(lease, _filmer(service).film(ask, lease)), Work.open)
+        # The film belongs to its conversation, which the answer names: it is never deleted here.
+        service.cleanup.finish(output, keep=True)
+        note_account(output.lease.account)
+    body = orjson.dumps({"created": int(time.time()), "data": [{"url": film.url, **film.about}]})
+    return web.Response(body=body, content_type="application/json")
+
+
+def _filmer(service: Service) -> Films:
+    provider: Any = service.provider
+    filmer: Films = provider
+    return filmer

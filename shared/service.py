@@ -1,0 +1,154 @@
+"""All that one running service is made of, and its life from start to drained."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from shared.accounts import Account, Accounts, Caller
+from shared.attachments import Fetcher
+from shared.cleanup import Cleanup
+from shared.conversations import Owner, Owners
+from shared.errors import ConversationUnknown
+from shared.metrics import Metrics
+from shared.openai.chunks import Style
+from shared.openai.errors import Draining
+from shared.provider import Conversation, Provider, Site
+from shared.sessions import Sessions
+from shared.settings import Settings
+from shared.state import CredentialFile
+from shared.tries import Tries
+from shared.upstream.client import Upstream
+
+log = structlog.get_logger(__name__)
+
+SERVICE: web.AppKey["Service"] = web.AppKey("service")
+
+CLEANUP_TIMEOUT = 20.0
+ERROR_FRAME_TIMEOUT = 5.0
+"""Seconds at the end of a drain: for the clean-ups, and for the cut outputs to write their error frame."""
+
+KEEP = frozenset({"new", "none"})
+"""What a client sends as `conversation_id` to open a conversation that is kept."""
+
+
+class Service:
+    """One provider with everything around it."""
+
+    def __init__(self, provider_type: type[Provider[Any, Any]], site: Site, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics(provider_type.name)
+        self.upstream = Upstream(site.hosts, settings, self.metrics)
+        self.provider = provider_type(site, self.upstream)
+        self.fetcher = Fetcher(settings)
+        self.style = Style(settings.thinking, settings.references)
+        self.draining = False
+        self._newest = CredentialFile(settings.state_file, provider_type.name)
+        self._sessions = Sessions(self.provider, self._newest)
+        self.accounts = Accounts(self.provider, settings, self.metrics, self._sessions)
+        self._owners = Owners()
+        self.cleanup = Cleanup(self.provider, self.metrics)
+        self._running: set[asyncio.Timeout] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.metrics.watch_accounts(self.accounts.slots.states)
+
+    async def start(self) -> None:
+        """Open what needs the running loop."""
+        self._newest.load()
+        await self.upstream.start()
+        await self.fetcher.start()
+
+    async def close(self) -> None:
+        """Close what `start` opened, after the last exchange has come home."""
+        await self._sessions.close()
+        await self.fetcher.close()
+        await self.upstream.close()
+
+    def caller(self, request: web.Request) -> Caller:
+        """Tell who a request speaks for; raise the 401 that says why not."""
+        return self.accounts.caller(request.headers.get("Authorization"))
+
+    def continued(self, conversation_id: str, caller: Caller) -> tuple[Conversation | None, bool, bool]:
+        """Read a `conversation_id`: (the conversation to continue, whether it is kept, whether its owner is known).
+
+        Raise `ConversationUnknown` when it belongs to another account or API key.
+        """
+        if conversation_id in KEEP:
+            return None, True, False
+        conversation = self.provider.read_id(conversation_id) if conversation_id else None
+        if conversation is None:
+            return None, self.settings.keep_conversations, False
+        owner = self._owners.get(conversation_id)
+        if owner is None:
+            return conversation, True, False
+        mine = any(account.digest == owner.account for account in caller.accounts)
+        if owner.api_key != caller.api_key or not mine:
+            raise ConversationUnknown
+        return owner.conversation, True, True
+
+    def tries(self, caller: Caller, conversation: Conversation | None = None, *, owner_known: bool = False) -> Tries:
+        """Give the tries of one request; a continued conversation never leaves the account that owns it."""
+        candidates: Sequence[Account[Any, Any]] = caller.accounts
+        if conversation is not None and owner_known:
+            owner = self._owners.get(self.provider.write_id(conversation))
+            candidates = [a for a in candidates if owner is None or a.digest == owner.account]
+        return Tries(
+            self.accounts,
+            self.cleanup,
+            self.settings,
+            self.metrics,
+            candidates,
+            owner_known=owner_known,
+            keep=conversation is not None,
+        )
+
+    def keep(self, caller: Caller, account: Account[Any, Any], conversation: Conversation) -> None:
+        """Remember who owns a kept conversation, and its newest tip."""
+        owner = Owner(account.digest, caller.api_key, conversation)
+        self._owners.put(self.provider.write_id(conversation), owner)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Hold while a request is served: a drain waits for it, and at its end cuts it with `Draining`."""
+        if self.draining:
+            raise Draining
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._running.add(limit)
+                self._idle.clear()
+                try:
+                    yield
+                finally:
+                    self._running.discard(limit)
+                    if not self._running:
+                        self._idle.set()
+        except TimeoutError:
+            raise Draining from None
+
+    async def drain(self) -> None:
+        """Refuse new and queued work, let what runs go on to `DRAIN_TIMEOUT`, cut the rest, finish the clean-ups."""
+        self.draining = True
+        self.accounts.slots.close(Draining)
+        log.info("draining", outputs=len(self._running))
+        if not await self._until_idle(self.settings.drain_timeout):
+            self.cut()
+            await self._until_idle(ERROR_FRAME_TIMEOUT)
+        await self.cleanup.drain(CLEANUP_TIMEOUT)
+
+    def cut(self) -> None:
+        """End every running output now, each with an error."""
+        now = asyncio.get_running_loop().time()
+        for limit in list(self._running):
+            limit.reschedule(now)
+
+    async def _until_idle(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True

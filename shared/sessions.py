@@ -1,0 +1,79 @@
+"""What is kept for an account: its exchanged session, and the newest form of its credential."""
+
+import asyncio
+import time
+from typing import Any
+
+from shared.errors import AccountExpired, SessionRefused
+from shared.provider import Credential, Provider, Session
+from shared.state import CredentialFile
+
+SESSIONS_MOST = 10_000
+"""Sessions kept at once; the ones that expire first go first."""
+
+
+class Sessions:
+    """Sessions by account digest, exchanged one flight at a time."""
+
+    def __init__(self, provider: Provider[Any, Any], newest: CredentialFile) -> None:
+        self._provider = provider
+        self._newest = newest
+        self._sessions: dict[str, Session] = {}
+        self._flights: dict[str, asyncio.Task[Session]] = {}
+
+    def credential(self, digest: str, own: Credential) -> Credential:
+        """Give the newest credential of an account; `own` is the one the client sent."""
+        token = self._newest.get(digest)
+        return own if token is None else self._provider.credential(token)
+
+    async def get(self, digest: str, own: Credential) -> Session:
+        """Give the account's session, exchanging it if there is none or it has expired.
+
+        The exchange is a task of its own: all who wait share its outcome, and one who leaves cancels nothing.
+        Raise what the exchange raises; a failure is never kept.
+        """
+        session = self._sessions.get(digest)
+        if session is not None and session.expires_at > time.time():
+            return session
+        flight = self._flights.get(digest)
+        if flight is None:
+            flight = asyncio.create_task(self._exchange(digest, own))
+            self._flights[digest] = flight
+            flight.add_done_callback(lambda task: self._landed(digest, task))
+        return await asyncio.shield(flight)
+
+    def drop(self, digest: str, session: Session | None) -> None:
+        """Forget a session the site refused, unless a newer one has taken its place."""
+        if session is None or self._sessions.get(digest) is session:
+            self._sessions.pop(digest, None)
+
+    async def close(self) -> None:
+        """Wait for the exchanges under way: a rotated credential must not be lost."""
+        await asyncio.gather(*self._flights.values(), return_exceptions=True)
+
+    async def _exchange(self, digest: str, own: Credential) -> Session:
+        session: Session
+        credential = self.credential(digest, own)
+        try:
+            session, newest = await self._provider.exchange(credential)
+        except (AccountExpired, SessionRefused):
+            if credential == own:
+                raise
+            await self._newest.drop(digest)
+            session, newest = await self._provider.exchange(own)
+        if newest != own:
+            await self._newest.put(digest, newest.token)
+        self._keep(digest, session)
+        return session
+
+    def _keep(self, digest: str, session: Session) -> None:
+        if len(self._sessions) >= SESSIONS_MOST:
+            oldest = min(self._sessions, key=lambda key: self._sessions[key].expires_at)
+            del self._sessions[oldest]
+        self._sessions[digest] = session
+
+    def _landed(self, digest: str, task: asyncio.Task[Session]) -> None:
+        del self._flights[digest]
+        # Everyone may have left: the outcome is looked at so that nobody is told of it later.
+        if not task.cancelled():
+            task.exception()

@@ -1,0 +1,189 @@
+"""Which account writes the next output: the choice, the waiting in order, the cool-downs. Knows no token."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+
+from attrs import define, field
+
+from shared.errors import AccountBusy, SiteError, worst
+
+REFUSED_PAUSE = 10.0
+"""Seconds in which an account that is off is not tried again, even when nothing else is left."""
+
+BUSY_PAUSE = 1.0
+BUSY_PAUSE_MOST = 5.0
+"""Seconds an account rests when the site calls it busy: doubled each time in a row, up to the most."""
+
+
+@define
+class Slot:
+    """The state of one account. Times are of the loop's clock, in seconds."""
+
+    running: int = 0
+    used: int = 0
+    resting_until: float = 0.0
+    off_until: float = 0.0
+    refused_at: float = float("-inf")
+    refusal: SiteError | None = None
+    busy_in_a_row: int = 0
+
+    def state(self, now: float) -> str:
+        """Name the state, for the metrics."""
+        if self.off_until > now:
+            return "off"
+        if self.running:
+            return "running"
+        return "resting" if self.resting_until > now else "free"
+
+
+@define(eq=False)
+class _Waiter:
+    candidates: Collection[str]
+    granted: asyncio.Future[str] = field(factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Slots:
+    """The outputs running on each account, `size` at most, and who waits for one.
+
+    Waiters are served in the order they came. An account that is off (expired, limited, barred) is the last choice.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._slots: dict[str, Slot] = {}
+        self._waiters: list[_Waiter] = []
+        self._grants = 0
+        self._wake: asyncio.TimerHandle | None = None
+        self._closed: Callable[[], Exception] | None = None
+
+    async def acquire(self, candidates: Collection[str], wait: float) -> str:
+        """Give one of `candidates` to run on, waiting at most `wait` seconds.
+
+        Raise the newest refusal of the candidates when all are off and were tried a moment ago, `AccountBusy` when
+        the wait is over, and what `close` was given.
+        """
+        waiter = _Waiter(candidates)
+        self._waiters.append(waiter)
+        self._grant()
+        if waiter.granted.done():
+            return waiter.granted.result()
+        try:
+            async with asyncio.timeout(wait):
+                return await waiter.granted
+        except BaseException as error:
+            self._withdraw(waiter)
+            if isinstance(error, TimeoutError):
+                raise self._still_busy(candidates) from None
+            raise
+
+    def release(self, account: str) -> None:
+        """An output has ended; the next waiter is served."""
+        self._slots[account].running -= 1
+        self._grant()
+
+    def succeeded(self, account: str) -> None:
+        """The site took the account: it is on again, whatever was refused before."""
+        slot = self._slots[account]
+        slot.off_until = slot.resting_until = 0.0
+        slot.refusal = None
+        slot.busy_in_a_row = 0
+
+    def busy(self, account: str) -> None:
+        """The site says that the account is writing elsewhere: let it rest shortly."""
+        slot = self._slots[account]
+        pause = min(BUSY_PAUSE * 2**slot.busy_in_a_row, BUSY_PAUSE_MOST)
+        slot.busy_in_a_row += 1
+        slot.resting_until = self._now() + pause
+
+    def off(self, account: str, refusal: SiteError, seconds: float) -> None:
+        """The site refused the account: put it off for `seconds`, remembering why."""
+        slot = self._slots[account]
+        now = self._now()
+        slot.off_until = now + seconds
+        slot.refused_at = now
+        slot.refusal = refusal
+
+    def states(self) -> Mapping[str, int]:
+        """Count the accounts by state."""
+        now = self._now()
+        counts = dict.fromkeys(("free", "running", "resting", "off"), 0)
+        for slot in self._slots.values():
+            counts[slot.state(now)] += 1
+        return counts
+
+    def waiting(self) -> int:
+        """Count who waits."""
+        return len(self._waiters)
+
+    def close(self, reason: Callable[[], Exception]) -> None:
+        """Refuse all who wait and all who come, with what `reason` gives: the service is stopping."""
+        self._closed = reason
+        self._grant()
+
+    def _grant(self) -> None:
+        """Serve the waiters in order, and set the clock for the next moment in which that may change."""
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        left: list[_Waiter] = []
+        wake = float("inf")
+        for waiter in self._waiters:
+            if waiter.granted.done():
+                continue
+            again = self._serve(waiter)
+            if again is not None:
+                left.append(waiter)
+                wake = min(wake, again)
+        self._waiters = left
+        if wake < float("inf"):
+            self._wake = asyncio.get_running_loop().call_at(wake, self._grant)
+
+    def _serve(self, waiter: _Waiter) -> float | None:
+        """Grant or refuse; otherwise tell when (loop time, infinite if only a release helps) to look again."""
+        if self._closed is not None:
+            waiter.granted.set_exception(self._closed())
+            return None
+        now = self._now()
+        slots = {account: self._slots.setdefault(account, Slot()) for account in waiter.candidates}
+        able = [account for account, slot in slots.items() if slot.off_until <= now] or [
+            account for account, slot in slots.items() if slot.refused_at + REFUSED_PAUSE <= now
+        ]
+        if not able:
+            waiter.granted.set_exception(
+                worst([_again(slot.refusal, slot.off_until - now) for slot in slots.values() if slot.refusal])
+            )
+            return None
+        free = [a for a in able if slots[a].running < self._size and slots[a].resting_until <= now]
+        if not free:
+            rests = [slots[a].resting_until for a in able if slots[a].running < self._size]
+            return min(rests, default=float("inf"))
+        self._take(min(free, key=lambda account: slots[account].used), waiter)
+        return None
+
+    def _take(self, account: str, waiter: _Waiter) -> None:
+        slot = self._slots[account]
+        self._grants += 1
+        slot.used = self._grants
+        slot.running += 1
+        waiter.granted.set_result(account)
+
+    def _withdraw(self, waiter: _Waiter) -> None:
+        # A waiter may be cancelled in the very turn of its grant: the slot goes to the next one.
+        if waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.exception() is None:
+            self.release(waiter.granted.result())
+        else:
+            waiter.granted.cancel()
+            self._waiters = [other for other in self._waiters if other is not waiter]
+
+    def _still_busy(self, candidates: Collection[str]) -> SiteError:
+        now = self._now()
+        rests = [self._slots[account].resting_until - now for account in candidates]
+        return AccountBusy("Every account is busy with another answer.", retry_after=max(BUSY_PAUSE_MOST, min(rests)))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _again(refusal: SiteError, left: float) -> SiteError:
+    """Give a remembered refusal anew (an exception raised twice would grow its traceback)."""
+    return type(refusal)(refusal.message, retry_after=None if refusal.retry_after is None else max(0.0, left))

@@ -1,0 +1,78 @@
+"""The newest credentials, which must outlive a session: in memory, and in `STATE_FILE` when it is set."""
+
+import asyncio
+import fcntl
+import os
+from pathlib import Path
+
+import orjson
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class CredentialFile:
+    """Newest tokens by account digest, of one service. Several services may share the file."""
+
+    def __init__(self, path: str | None, service: str) -> None:
+        self._path = None if path is None else Path(path)
+        self._service = service
+        self._tokens: dict[str, str] = {}
+        self._writing = asyncio.Lock()
+
+    def load(self) -> None:
+        """Read the file; a missing one is empty, a broken one is said in the log and then replaced."""
+        if self._path is not None:
+            self._tokens = _read(self._path).get(self._service, {})
+
+    def get(self, digest: str) -> str | None:
+        """Give the newest token of an account, None if it never changed."""
+        return self._tokens.get(digest)
+
+    async def put(self, digest: str, token: str) -> None:
+        """Keep the newest token of an account."""
+        if self._tokens.get(digest) != token:
+            self._tokens[digest] = token
+            await self._save()
+
+    async def drop(self, digest: str) -> None:
+        """Forget the newest token of an account: the site refused it."""
+        if self._tokens.pop(digest, None) is not None:
+            await self._save()
+
+    async def _save(self) -> None:
+        if self._path is None:
+            return
+        async with self._writing:
+            try:
+                await asyncio.to_thread(_write, self._path, self._service, dict(self._tokens))
+            except OSError as error:
+                log.warning("state_file_not_written", reason=error.strerror)
+
+
+def _read(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        state = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, orjson.JSONDecodeError) as error:
+        log.warning("state_file_not_read", reason=type(error).__name__)
+        return {}
+    if not isinstance(state, dict) or not all(isinstance(tokens, dict) for tokens in state.values()):
+        log.warning("state_file_not_read", reason="shape")
+        return {}
+    return state
+
+
+def _write(path: Path, service: str, tokens: dict[str, str]) -> None:
+    """Replace the file in one step, readable by its owner alone, other services' part untouched."""
+    lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state = _read(path) | {service: tokens}
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(orjson.dumps(state))
+        draft.replace(path)
+    finally:
+        os.close(lock)

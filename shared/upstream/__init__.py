@@ -1,0 +1,1 @@
+"""The sites' wire: the only HTTP client, and the framings."""

@@ -1,0 +1,262 @@
+"""The only HTTP client towards the sites: their hosts, time-outs, proxy and gateway."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from attrs import field, frozen
+from yarl import URL
+
+from shared.addresses import AddressRefused, checked_addresses, read_host
+from shared.errors import UpstreamChanged, UpstreamTimeout, UpstreamUnavailable
+from shared.metrics import Metrics
+from shared.settings import Settings
+from shared.upstream import json
+
+CONNECT_TIMEOUT = 10.0
+HEAD_TIMEOUT = 120.0
+CALL_TIMEOUT = 15.0
+FILE_TIMEOUT = 120.0
+"""Seconds: to a connection, to a stream's reply head, for a whole JSON call, and for a whole file."""
+
+ANSWER_LIMIT = 16 * 1024 * 1024
+"""Bytes of a whole reply above which the site is taken to have changed."""
+
+FILE_LIMIT = 256 * 1024 * 1024
+"""Bytes of a result file above which it is not fetched."""
+
+READ_SIZE = 64 * 1024
+_CONNECT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
+_AUTOMATIC_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+@frozen
+class Answer:
+    """A whole reply. `content_type` is lower-case, without parameters."""
+
+    status: int
+    content_type: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """Read the body as JSON; raise `UpstreamUnavailable` when it is something else (a page, mostly)."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise UpstreamUnavailable(
+                f"The site answered with {self.content_type or 'no content type'} (status {self.status}), not JSON."
+            ) from None
+
+
+class Call:
+    """One streamed reply: the head is there, the body is read as it comes."""
+
+    def __init__(self, response: aiohttp.ClientResponse, idle: float) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.content_type = _content_type(response)
+        self._response = response
+        self._loop = asyncio.get_running_loop()
+        self._idle = idle
+        self._waiting_since: float | None = None
+        # One watch for the whole body instead of a timer for each read: reading is the hot path.
+        self._watch = self._loop.call_later(idle, self._look)
+
+    async def read(self) -> bytes:
+        """Give what has arrived of the body, at least a byte; empty at the clean end.
+
+        Raise `UpstreamTimeout` after the idle time-out, `UpstreamUnavailable` when the connection breaks.
+        """
+        self._waiting_since = self._loop.time()
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamUnavailable("The site broke off in the middle of its answer.") from error
+        finally:
+            self._waiting_since = None
+
+    async def answer(self, begun: bytes = b"") -> Answer:
+        """Read the rest as a whole reply; `begun` is what was read of it before."""
+        body = await _whole(self.read, begun, ANSWER_LIMIT)
+        return Answer(self.status, self.content_type, self.headers, body)
+
+    def close(self) -> None:
+        """End the call: the connection is closed unless the body was read to its end."""
+        self._watch.cancel()
+        self._response.close()
+
+    def _look(self) -> None:
+        since = self._waiting_since
+        left = self._idle if since is None else since + self._idle - self._loop.time()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._look)
+            return
+        self._response.content.set_exception(UpstreamTimeout(f"The site sent nothing for {self._idle:g} seconds."))
+
+
+class Upstream:
+    """Calls to a site. Hosts outside `hosts` are refused."""
+
+    def __init__(self, hosts: frozenset[str], settings: Settings, metrics: Metrics) -> None:
+        self._hosts = hosts
+        self._settings = settings
+        self._metrics = metrics
+        # A gateway is the user's own, and near.
+        self._proxy = None if settings.upstream_gateway else settings.outbound_proxy
+        self._session: aiohttp.ClientSession
+
+    async def start(self) -> None:
+        """Open the session; needs the running loop."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=_CONNECT,
+            skip_auto_headers=_AUTOMATIC_HEADERS,
+            read_bufsize=READ_SIZE,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        kind: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        timeout: float = CALL_TIMEOUT,  # noqa: ASYNC109 - the time-out of the call, as the protocols give it
+    ) -> Answer:
+        """Call and read the whole reply within `timeout` seconds, whatever its status.
+
+        `kind` labels the call in the metrics. Raise `UpstreamUnavailable` when there is no whole reply.
+        """
+        async with self._counted(kind, timeout):
+            return await _answer(await self._request(method, url, headers, body), ANSWER_LIMIT)
+
+    async def fetch(
+        self,
+        url: str,
+        *,
+        kind: str,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        limit: int = FILE_LIMIT,
+    ) -> Answer:
+        """Call an address that a site's reply named (an upload's target, a result): https, to a public address.
+
+        `limit` is in bytes. Send no account header with it. Raise `UpstreamChanged` when the address is refused.
+        """
+        url = "https://" + url.partition("://")[2]
+        async with self._counted(kind, FILE_TIMEOUT):
+            try:
+                response = await self._request_granted(method, url, headers or {}, body)
+            except AddressRefused as error:
+                raise UpstreamChanged(f"The site named a file that is not fetched: {error}.") from error
+            return await _answer(response, limit)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, url: str, *, kind: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> AsyncIterator[Call]:
+        """Call and give the reply once its head is there, whatever its status; the call ends with the context."""
+        async with self._counted(kind, HEAD_TIMEOUT):
+            response = await self._request(method, url, headers, body)
+        call = Call(response, self._settings.upstream_idle_timeout)
+        try:
+            yield call
+        finally:
+            call.close()
+
+    async def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> aiohttp.ClientResponse:
+        return await self._session.request(
+            method,
+            self._route(url),
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            proxy=self._proxy,
+        )
+
+    async def _request_granted(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> aiohttp.ClientResponse:
+        target = URL(url, encoded=True)
+        if self._settings.upstream_gateway or target.host in self._hosts:
+            address, name = self._address(url), None
+        else:
+            host = read_host(target.raw_host or "")
+            # The connection goes to the address that was checked; TLS still asks for the name.
+            found = (
+                await checked_addresses(host, target.port or 443, allow_private=self._settings.allow_private_urls)
+            )[0]
+            text = f"[{found}]" if found.version == 6 else str(found)
+            address, name = URL(f"https://{text}:{target.port}{target.raw_path_qs}", encoded=True), str(host)
+            headers = {"Host": target.authority, **headers}
+        return await self._session.request(
+            method, address, headers=headers, data=body, allow_redirects=False, server_hostname=name, proxy=self._proxy
+        )
+
+    def _route(self, url: str) -> URL:
+        target = URL(url, encoded=True)
+        if target.scheme not in ("https", "http") or target.host not in self._hosts:
+            raise UpstreamChanged(f"{target.scheme}://{target.host} is not a host of this site.")
+        return self._address(url)
+
+    def _address(self, url: str) -> URL:
+        gateway = self._settings.upstream_gateway
+        return URL(url if gateway is None else through(gateway, url), encoded=True)
+
+    @asynccontextmanager
+    async def _counted(self, kind: str, timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109
+        outcome = "failed"
+        try:
+            async with asyncio.timeout(timeout):
+                yield
+            outcome = "answered"
+        except TimeoutError as error:
+            outcome = "timeout"
+            raise UpstreamTimeout(f"The site did not answer within {timeout:g} seconds.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamUnavailable(f"The site could not be reached ({type(error).__name__}).") from error
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            self._metrics.upstream(kind, outcome)
+
+
+def through(gateway: str, url: str) -> str:
+    """Write the address of `url` behind a gateway: `http://h:p/<scheme>/<host>/<path>?<query>`."""
+    scheme, _, rest = url.partition("://")
+    return f"{gateway.rstrip('/')}/{scheme}/{rest}"
+
+
+def _content_type(response: aiohttp.ClientResponse) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+async def _answer(response: aiohttp.ClientResponse, limit: int) -> Answer:
+    async with response:
+        body = await _whole(response.content.readany, b"", limit)
+    return Answer(response.status, _content_type(response), response.headers, body)
+
+
+async def _whole(read: Callable[[], Awaitable[bytes]], begun: bytes, limit: int) -> bytes:
+    parts = [begun]
+    size = len(begun)
+    while part := await read():
+        size += len(part)
+        if size > limit:
+            raise UpstreamChanged(f"The site answered with more than {limit // 2**20} MiB.")
+        parts.append(part)
+    return b"".join(parts)

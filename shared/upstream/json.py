@@ -1,0 +1,31 @@
+"""JSON as the sites and clients send it: orjson first, the standard library for what orjson refuses."""
+
+import json
+from typing import Any
+
+import orjson
+
+
+def loads(data: bytes | str) -> Any:
+    """Read JSON text. Lone surrogates come through as they are. Raise `ValueError` when it is not JSON."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    text = data if isinstance(data, str) else data.decode("utf-8-sig")
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("JSON nested too deeply") from error
+
+
+def dumps(value: Any) -> bytes:
+    """Write compact JSON; lone surrogates become escapes, which are valid JSON text."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
