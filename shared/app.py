@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import structlog
 from aiohttp import web
 
 from shared import context, logs
@@ -19,7 +18,7 @@ from shared.routes import chat, health, images, models, tokens, videos
 from shared.service import SERVICE, Service
 from shared.settings import Settings, SettingsError, read_site
 
-log = structlog.get_logger(__name__)
+log = logs.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -67,6 +66,7 @@ def run(provider_type: type[Provider[Any, Any]]) -> None:
     except SettingsError as error:
         sys.exit(f"{provider_type.name}: {error}")
     logs.configure(settings)
+    logs.log_uncaught()
     with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
         runner.run(serve(application(provider_type, site, settings), settings))
 

@@ -6,15 +6,14 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
-import structlog
-
 from shared.accounts import Account
 from shared.errors import ConversationUnknown, SessionRefused, SiteError
+from shared.logs import get_logger
 from shared.metrics import Metrics
 from shared.outputs import Output
 from shared.provider import Conversation, Provider
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 BREAK_TIMEOUT = 5.0
 """Seconds for learning a conversation's id, and again for deleting it, before a broken-off account is given back."""

@@ -15,7 +15,7 @@ MAX_NAME = 200
 """Bytes of UTF-8 in a name: file systems take 255, and sites put something of their own before it."""
 
 _TYPE_OF = {
-    **{f".{kind.extension}": kind.mime for kind in reversed(filetype.types)},
+    **{f".{kind.extension}": kind.mime for kind in filetype.types},
     **mimetypes.MimeTypes().types_map[False],
     **mimetypes.MimeTypes().types_map[True],
     ".csv": "text/csv",

@@ -81,12 +81,12 @@ class _Secrets:
         self._size -= sum(map(len, forms))
 
     def mask(self, text: str) -> str:
-        tails: Iterable[str]
+        # Other threads log too: what is iterated here is never the dictionary that `add` changes.
         if len(self._by_tail) < len(text):
-            tails = [tail for tail in self._by_tail if tail in text]
+            tails = [tail for tail in list(self._by_tail) if tail in text]
         else:
-            tails = {text[i : i + _TAIL] for i in range(len(text) - _TAIL + 1)} & self._by_tail.keys()
-        found = {form for tail in tails for form in self._by_tail[tail] if form in text}
+            tails = [text[i : i + _TAIL] for i in range(len(text) - _TAIL + 1)]
+        found = {form for tail in tails for form in self._by_tail.get(tail, ()) if form in text}
         return _without(text, found) if found else text
 
 
@@ -132,8 +132,9 @@ _NAMED = re.compile(
     (?:[:=]|(?<=["']),)\s{{0,4}})                   # of `name: `, `name=` or `('name', `
     (?: b?(["'])(?:\\.|(?!\3)[^\\])*\3?             # a quoted value
       | b?(\\+["']).*?(?:\4|$)                      # a value whose quotes are escaped
-      | [\[({{][^\r\n]*                             # a list or mapping: the rest of the line
-      | (?(2)[^\r\n]+|[^\s,;&"'<>)\]}}]+)           # a header's rest of the line, or a word
+      | (?!\[redacted\])[\[({{][^\r\n]*             # a list or mapping: the rest of the line
+      | (?(2)[^\r\n]+                               # a header: the rest of the line
+        | (?:\[redacted\]|[^\s,;&"'<>)\]}}])+)      # a word, perhaps masked in part
     )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
@@ -166,10 +167,10 @@ def redact(text: str) -> str:
         text = _URL.sub(_short_url, text)
     if "?" in text:
         text = _QUERY.sub("?...", text)
-    if " " in text:
+    if " " in text or "\t" in text:
         text = _BEARER.sub(rf"\1 {MASK}", text)
     if "=" in text or ":" in text or "," in text:
-        text = _NAMED.sub(rf"\1{MASK}", text)
+        text = _NAMED.sub(rf"\1\3\4{MASK}\4\3", text)
     return _RUN.sub(_mask_random, text) if len(text) >= 40 else text
 
 
@@ -243,8 +244,9 @@ def _traceback(error: traceback.TracebackException) -> str:
     elif error.__context__ is not None and not error.__suppress_context__:
         lines += [_traceback(error.__context__), "", "During the handling of which came:", ""]
     lines += [f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}' for frame in error.stack]
-    name = error.exc_type.__name__ if error.exc_type else "Exception"
-    lines += [f"{name}: {redact(str(error))}", *(redact(str(note)) for note in error.__notes__ or ())]
+    # The name stays out of it: what follows `CookieError: ` is not a cookie.
+    name, colon, message = "".join(error.format_exception_only()).rstrip().partition(": ")
+    lines.append((name if " " not in name else redact(name)) + colon + redact(message))
     for inner in error.exceptions or ():
         lines += ["One of its exceptions:", _traceback(inner)]
     return "\n".join(lines)

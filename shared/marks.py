@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from shared.deltas import Cite, Text
+from shared.deltas import Cite, Delta, Text
 
 
 def group_that_matched(match: re.Match[str]) -> str:
@@ -41,7 +41,7 @@ class Marks:
         self._opener = re.compile(f"[{re.escape(style.openers)}]")
         self._held = ""
 
-    def feed(self, text: str) -> list[Text | Cite]:
+    def feed(self, text: str) -> list[Delta]:
         """Take the next piece; give what can be decided. A `Text` given is never empty."""
         if self._held:
             text = self._held + text
@@ -51,14 +51,14 @@ class Marks:
             return [Text(text)] if text else []
         return self._split(text, opener)
 
-    def flush(self) -> list[Text | Cite]:
+    def flush(self) -> list[Delta]:
         """The text ends here: give what was held back, as the plain text it turned out to be."""
         held, self._held = self._held, ""
         return [Text(held)] if held else []
 
-    def _split(self, text: str, opener: re.Match[str] | None) -> list[Text | Cite]:
+    def _split(self, text: str, opener: re.Match[str] | None) -> list[Delta]:
         style = self._style
-        out: list[Text | Cite] = []
+        out: list[Delta] = []
         plain = 0
         while opener is not None:
             at = opener.start()

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import structlog
 from aiohttp import web
 
 from shared.accounts import Account, Accounts, Caller
@@ -13,6 +12,7 @@ from shared.attachments import Fetcher
 from shared.cleanup import Cleanup
 from shared.conversations import Owner, Owners
 from shared.errors import ConversationUnknown
+from shared.logs import get_logger
 from shared.metrics import Metrics
 from shared.openai.chunks import Style
 from shared.openai.errors import Draining
@@ -23,7 +23,7 @@ from shared.state import CredentialFile
 from shared.tries import Tries
 from shared.upstream.client import Upstream
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SERVICE: web.AppKey["Service"] = web.AppKey("service")
 

@@ -4,7 +4,10 @@ import asyncio
 import time
 from typing import Any
 
+import attrs
+
 from shared.errors import AccountExpired, SessionRefused
+from shared.logs import protect
 from shared.provider import Credential, Provider, Session
 from shared.state import CredentialFile
 
@@ -61,6 +64,7 @@ class Sessions:
                 raise
             await self._newest.drop(digest)
             session, newest = await self._provider.exchange(own)
+        _protect(session, newest)
         if newest != own:
             await self._newest.put(digest, newest.token)
         self._keep(digest, session)
@@ -77,3 +81,12 @@ class Sessions:
         # Everyone may have left: the outcome is looked at so that nobody is told of it later.
         if not task.cancelled():
             task.exception()
+
+
+def _protect(*secrets: Any) -> None:
+    """Keep what an exchange gave out of the log: every field that does not show itself."""
+    for value in secrets:
+        for item in attrs.fields(type(value)):
+            text = getattr(value, item.name)
+            if not item.repr and isinstance(text, str):
+                protect(text)

@@ -1,6 +1,5 @@
 """Every environment variable, as data: one line for each, read and checked once, at the start."""
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -73,9 +72,16 @@ def _parse_list(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item for item in items if item))
 
 
-def _parse_mapping(text: str) -> dict[str, str]:
+def _parse_object(text: str) -> dict[str, Any]:
     value = orjson.loads(text)
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+    if not isinstance(value, dict):
+        raise ValueError  # noqa: TRY004 - the text is wrong, as a number out of range is
+    return value
+
+
+def _parse_mapping(text: str) -> dict[str, str]:
+    value = _parse_object(text)
+    if not all(isinstance(item, str) for item in value.values()):
         raise ValueError
     return value
 
@@ -103,6 +109,7 @@ _TEXT = _Kind("text", str)
 _FLAG = _Kind("1 or 0", _parse_flag)
 _LIST = _Kind("a list, separated by commas", _parse_list)
 _MAPPING = _Kind("a JSON object whose values are strings", _parse_mapping)
+_OBJECT = _Kind("a JSON object", _parse_object)
 
 
 def _setting(default: Any, kind: _Kind, help: str, *, secret: bool = False) -> Any:  # noqa: A002 - it is one
@@ -230,7 +237,7 @@ def describe() -> list[tuple[str, str, str]]:
 _KINDS: dict[Any, tuple[_Kind, Callable[[Any], Any]]] = {
     str: (_TEXT, str),
     int: (_Kind("a whole number", int), int),
-    float: (_number("a number", -math.inf, math.inf, float), float),
+    float: (_Kind("a number", float), float),
     bool: (_FLAG, bool),
     tuple: (_LIST, tuple),
     frozenset: (_LIST, frozenset),
@@ -247,6 +254,8 @@ def _kind_of(hint: Any) -> tuple[_Kind, Callable[[Any], Any]]:
     if origin in (Union, UnionType):
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
         return _kind_of(hint)
+    if origin in (dict, Mapping) and get_args(hint)[1] is Any:
+        return _OBJECT, dict
     return _KINDS[origin or hint]
 
 

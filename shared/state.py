@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import orjson
-import structlog
 
-log = structlog.get_logger(__name__)
+from shared.logs import get_logger
+
+log = get_logger(__name__)
 
 
 class CredentialFile:

@@ -43,8 +43,8 @@ def prompt(messages: Sequence[Message], *, continued: bool) -> str:
 def without_pictures(text: str) -> str:
     """Delete each line's text from its first `![` to its last `)`, if `](` lies between.
 
-    The same as deleting the pattern `!\\[.+\\]\\(.+\\)`, in linear time: the pattern itself takes cubic time on a
-    hostile line.
+    The same as deleting what matches `![`, some characters, `](`, some characters, `)`, but in linear time: the
+    pattern takes cubic time on a hostile line.
     """
     return _LINE.sub(_cut_pictures, text) if "](" in text else text
 
@@ -70,21 +70,9 @@ def drawing_prompt(text: str) -> str:
     return text if "画" in text else f"请画：{text}"
 
 
-def user_message(text: str, uploads: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Give the message: the prompt, then the files, then the images, of what the site said of the uploads."""
-    files: list[Mapping[str, Any]] = []
-    images: list[Mapping[str, Any]] = []
-    for upload in uploads:
-        if upload.get("width") or upload.get("height"):
-            images.append({**upload, "image_url": upload.get("file_url")})
-        else:
-            files.append(upload)
-    content: list[dict[str, Any]] = [{"type": "text", "text": text}]
-    if files:
-        content.append({"type": "file", "file": files})
-    if images:
-        content.append({"type": "image", "image": images})
-    return {"role": "user", "content": content}
+def user_message(text: str, elements: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Give the message: the prompt, then the elements that name files and images."""
+    return {"role": "user", "content": [{"type": "text", "text": text}, *elements]}
 
 
 def chat_body(
@@ -98,7 +86,7 @@ def chat_body(
         message=message,
         meta={
             "channel": "",
-            **site.mode(model),
+            **site.chat_mode(model),
             "draft_id": "",
             "if_plus_model": True,
             "input_question_type": "xxxx",
@@ -106,6 +94,7 @@ def chat_body(
             "is_test": False,
             "platform": "pc",
             "quote_log_id": "",
+            **site.selected_model(model),
         },
     )
 

@@ -23,12 +23,14 @@ from shared.upstream import json
 from shared.upstream.client import Answer
 
 EXPIRED = (
-    "The site does not take this account token: log in at chatglm.cn again and copy the cookie "
-    "chatglm_refresh_token."
+    "The site does not take this account token: log in at chatglm.cn again and copy the cookie chatglm_refresh_token."
 )
 
-_TOKEN_WORDS = re.compile("40102|请登录后继续使用|token.{0,20}(expired|invalid|过期|失效|无效)", re.IGNORECASE)
-"""These name the account token, whatever code stands beside them."""
+_TOKEN_WORDS = re.compile("请登录后继续使用|token.{0,20}(expired|invalid|过期|失效|无效)", re.IGNORECASE)
+"""These name the token that the call carried, whatever code stands beside them."""
+
+_ACCOUNT_EXPIRED = "40102"
+"""In the message: the account token has expired."""
 
 _MALFORMED_TOKEN = "bad request"  # noqa: S105 - the site's words, no secret
 """All the site says of a malformed token, when that is exchanged."""
@@ -48,9 +50,7 @@ _BY_WORDS: tuple[tuple[re.Pattern[str], type[SiteError]], ...] = (
     (re.compile("用完|上限|额度|quota|limit exceeded", re.IGNORECASE), AccountLimited),
     (re.compile("违规|敏感|合规|sensitive", re.IGNORECASE), ContentBlocked),
     (
-        re.compile(
-            "(会话|对话|conversation).{0,20}(不存在|删除|无效|not found|not exist|invalid)", re.IGNORECASE
-        ),
+        re.compile("(会话|对话|conversation).{0,20}(不存在|删除|无效|not found|not exist|invalid)", re.IGNORECASE),
         ConversationUnknown,
     ),
     (re.compile("繁忙|稍后|开小差|超时|timeout|internal|unavailable", re.IGNORECASE), UpstreamUnavailable),
@@ -102,14 +102,20 @@ def refusal_in(payload: Any, status: int = _OK, *, refreshing: bool = False) -> 
     return kind(f"The site says: {words}" if words else "")
 
 
-def result(answer: Answer, *, refreshing: bool = False) -> Mapping[str, Any]:
-    """Give the `result` of a JSON reply that says yes; raise what any other reply means."""
+def accepted(answer: Answer, *, refreshing: bool = False) -> Mapping[str, Any]:
+    """Give a JSON reply that says yes; raise what any other reply means."""
     try:
         payload = json.loads(answer.body)
     except ValueError:
         payload = None
     if not isinstance(payload, dict) or refusal_in(payload, answer.status) is not None:
         raise refusal(answer, refreshing=refreshing)
+    return payload
+
+
+def result(answer: Answer, *, refreshing: bool = False) -> Mapping[str, Any]:
+    """Give the `result` of a JSON reply that says yes; raise what any other reply means."""
+    payload = accepted(answer, refreshing=refreshing)
     value = payload.get("result")
     if not isinstance(value, dict):
         raise UpstreamChanged("The site left out the result of a call.", shape=_shape(payload))
@@ -124,9 +130,20 @@ def text_of(value: Mapping[str, Any], name: str) -> str:
     return text
 
 
+def not_made(words: str) -> SiteError:
+    """Say why the site has not made what it took on, by its words. Trying that again is left to the user."""
+    kind = next((known for pattern, known in _BY_WORDS if pattern.search(words)), SiteError)
+    if issubclass(kind, UpstreamUnavailable):
+        kind = SiteError
+    said = _words({"message": words})
+    return kind(f"The site could not make this: {said}" if said else "The site could not make this.")
+
+
 def _kind(codes: list[int], words: str, *, refreshing: bool) -> type[SiteError]:
-    if _TOKEN_WORDS.search(words):
+    if _ACCOUNT_EXPIRED in words:
         return AccountExpired
+    if _TOKEN_WORDS.search(words):
+        return AccountExpired if refreshing else SessionRefused
     kind = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None)
     if kind is None:
         kind = next((known for pattern, known in _BY_WORDS if pattern.search(words)), None)

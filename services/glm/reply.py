@@ -10,10 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import define, field
-
+from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TAIL, Item, Part, address, found
 from services.glm.refusals import refusal_in
-from shared.deltas import Cite, Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
+from shared.deltas import Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
 from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.marks import Marks, MarkStyle
 from shared.provider import Conversation
@@ -24,22 +23,7 @@ from shared.upstream.sse import SseFrame
 PATIENCE = 8
 """Frames without a change of an unfinished item after which what follows it is held back no longer."""
 
-_STREAMED = {"text": "text", "think": "think", "code": "code"}
-"""Kinds of items given as they grow, and the field that holds their text."""
-_SOURCES = {
-    "quote_result": ("meta_data", "metadata_list"),
-    "tool_result": ("meta_data", "tool_result_extra", "search_results"),
-}
-"""Kinds of items that name sources, and where in their part, or in the item, these are."""
-_QUIET = frozenset({"tool_calls", "browser_result", "system_error"})
-"""Known kinds of items with nothing for the reader."""
-_SILENCED = frozenset({"think", *_SOURCES})
-"""Kinds a `silent` model leaves out."""
-
 _FENCE = ("```python\n", "\n```\n")
-_TAIL = 8
-"""Characters of an item's text, as last seen, that tell whether it has only grown."""
-
 _MARK = re.compile("【([0-9]{1,4})†(?:来源|源|source)】|【(turn[0-9]{1,4}[a-z]{1,12}[0-9]{1,4})】")
 _MARK_BEGUN = re.compile(
     "【(?:[0-9]{1,4}(?:†(?:来?|来?源|s(?:o(?:u(?:r(?:ce?)?)?)?)?))?"
@@ -48,53 +32,23 @@ _MARK_BEGUN = re.compile(
 _MARK_LONGEST = 26
 
 
-@define(eq=False)
-class _Item:
-    """One item of a part. `seen` and `tail` are of its text as last seen, `given` counts what has left."""
-
-    kind: str
-    finished: bool = False
-    stated: bool = False
-    changed: int = 0
-    text: str = ""
-    entries: list[Any] = field(factory=list)
-    seen: int = 0
-    tail: str = ""
-    given: int = 0
-    begun: bool = False
-    passed: bool = False
-
-
-@define(eq=False)
-class _Part:
-    """One part. `slots` are its items by place in the frame, `items` those with text, in order of appearance."""
-
-    named: bool
-    finished: bool = False
-    stated: bool = False
-    changed: int = 0
-    passed: bool = False
-    slots: dict[int, _Item] = field(factory=dict)
-    items: list[_Item] = field(factory=list)
-    at: int = 0
-
-
 class GlmDecoder:
     """Decodes one answer of `assistant`; `silent` leaves out the thinking and the sources."""
 
     def __init__(self, assistant: str, *, silent: bool = False) -> None:
         self.conversation: Conversation | None = None
         self._assistant = assistant
-        self._silenced = _SILENCED if silent else frozenset[str]()
+        self._silenced = SILENCED if silent else frozenset[str]()
         self._marks = Marks(MarkStyle(_MARK, _MARK_BEGUN, "【", _MARK_LONGEST, self._cited))
         self._keys: dict[str, None] = {}
-        self._by_key: dict[str | int, _Part] = {}
-        self._parts: list[_Part] = []
+        self._by_key: dict[str | int, Part] = {}
+        self._parts: list[Part] = []
         self._at = 0
         self._frames = 0
-        self._late: list[tuple[_Part, _Item]] = []
-        self._naming: dict[_Item, _Part] = {}
-        self._writing: _Item | None = None
+        self._late: list[tuple[Part, Item]] = []
+        self._naming: dict[Item, Part] = {}
+        self._writing: Item | None = None
+        self._open: Part | None = None
         self._last_kind = ""
         self._over = False
 
@@ -110,6 +64,9 @@ class GlmDecoder:
         if type(message) is not dict:
             out.append(Unknown("malformed frame"))
             return out
+        grown = self._grow(self._open, message) if self._open else None
+        if grown is not None:
+            return grown
         if self.conversation is None:
             self._name(message)
         parts = message.get("parts")
@@ -117,7 +74,7 @@ class GlmDecoder:
             self._take_parts(parts, out)
         status = message.get("status")
         error = message.get("last_error")
-        if status != "finish" and status != "intervene" and not error and parts is not None:  # noqa: PLR1714
+        if status != "finish" and status != "intervene" and not error and parts is not None:
             return out
         return self._judge(message, out)
 
@@ -183,6 +140,36 @@ class GlmDecoder:
         if self._late:
             self._give_late(out)
         self._advance(out)
+        self._open = self._sole_text()
+
+    # --- the common frame ------------------------------------------------------------------------------------
+
+    def _sole_text(self) -> Part | None:
+        """Give the part being written, if it has a name and is a single text: what `_grow` can take."""
+        part = self._parts[-1] if self._at + 1 == len(self._parts) else None
+        if part is None or not part.name or part.at or len(part.slots) != 1 or len(part.items) != 1:
+            return None
+        item = part.items[0]
+        sole = item.kind == "text" and item is self._writing and item.seen == item.given and not item.passed
+        return part if sole else None
+
+    def _grow(self, part: Part, message: dict[str, Any]) -> list[Delta] | None:
+        """Take a frame that says only that this text has grown; None when it says anything else."""
+        value = _sole_item(message, part.name)
+        text = value.get("text")
+        item = part.items[0]
+        if type(text) is not str or not text.startswith(item.tail, item.seen - len(item.tail)):
+            return None
+        if value.get("type") != "text" or value.get("status") == "finish":
+            return None
+        if not text or "\ud800" <= text[-1] <= "\udbff":
+            return None
+        new = text[item.seen :]
+        self._frames += 1
+        item.changed = part.changed = self._frames
+        item.seen = item.given = len(text)
+        item.tail = text[-TAIL:]
+        return self._marks.feed(whole(new))
 
     # --- what a frame says of parts and items ----------------------------------------------------------------
 
@@ -194,7 +181,7 @@ class GlmDecoder:
         if part is None:
             if not content:
                 return
-            part = self._by_key[key] = _Part(named=type(key) is str)
+            part = self._by_key[key] = Part(key if type(key) is str else "")
             self._parts.append(part)
         status = value.get("status")
         part.finished = status == "finish"
@@ -205,7 +192,7 @@ class GlmDecoder:
         elif content is not None:
             out.append(Unknown("malformed content"))
 
-    def _take_item(self, part: _Part, index: int, value: Any, holder: dict[str, Any], out: list[Delta]) -> None:
+    def _take_item(self, part: Part, index: int, value: Any, holder: dict[str, Any], out: list[Delta]) -> None:
         kind = value.get("type") if type(value) is dict else None
         if type(kind) is not str:
             out.append(Unknown("malformed item"))
@@ -216,37 +203,32 @@ class GlmDecoder:
         status = value.get("status")
         item.finished = status == "finish"
         item.stated = status is not None
-        if kind in self._silenced or kind in _QUIET:
+        if kind in self._silenced or kind in QUIET:
             return
-        name = _STREAMED.get(kind)
+        name = STREAMED.get(kind)
         if name is not None:
             self._take_text(part, index, item, value.get(name), out)
-        elif kind in _SOURCES:
-            entries = _found(holder, _SOURCES[kind]) or _found(value, _SOURCES[kind])
+        elif kind in SOURCES:
+            entries = found(holder, SOURCES[kind]) or found(value, SOURCES[kind])
             if len(entries) > item.given:
                 item.entries = entries
                 self._naming[item] = part
         elif kind == "execution_output":
             self._take_text(part, index, item, value.get("content"), out)
         elif kind == "image":
-            urls = [_address(picture, "image_url") for picture in _found(value, ("image",))]
-            item.entries = [url for url in urls if url]
-            self._changed(part, item, len(item.entries) > item.given)
+            self._take_pictures(part, item, found(value, ("image",)))
 
-    def _add_item(self, part: _Part, index: int, kind: str, out: list[Delta]) -> _Item:
+    def _add_item(self, part: Part, index: int, kind: str, out: list[Delta]) -> Item:
         """Note a new item; one of another kind that stood in its place is over."""
         before = part.slots.get(index)
         if before is not None:
             before.finished = True
-        item = part.slots[index] = _Item(kind, changed=self._frames, passed=part.passed)
-        if kind in _STREAMED or kind in ("execution_output", "image"):
-            if kind not in self._silenced:
-                part.items.append(item)
-        elif kind not in _QUIET and kind not in _SOURCES:
+        item = part.slots[index] = Item(kind, passed=part.passed)
+        if kind not in KNOWN:
             out.append(Unknown(whole(kind)))
         return item
 
-    def _take_text(self, part: _Part, index: int, item: _Item, value: Any, out: list[Delta]) -> None:
+    def _take_text(self, part: Part, index: int, item: Item, value: Any, out: list[Delta]) -> None:
         if type(value) is not str:
             if value is not None:
                 out.append(Unknown("malformed item"))
@@ -255,7 +237,7 @@ class GlmDecoder:
         if not text:
             return
         if not text.startswith(item.tail, item.seen - len(item.tail)):
-            if part.named:
+            if part.name:
                 out.append(Unknown("rewritten"))
             else:
                 # Without a name a part is known by its place only: this is the next part's text.
@@ -263,10 +245,19 @@ class GlmDecoder:
         grown = len(text) != item.seen
         item.text = text
         item.seen = len(text)
-        item.tail = text[-_TAIL:]
+        item.tail = text[-TAIL:]
         self._changed(part, item, grown)
 
-    def _changed(self, part: _Part, item: _Item, changed: bool) -> None:  # noqa: FBT001
+    def _take_pictures(self, part: Part, item: Item, pictures: list[Any]) -> None:
+        """Note pictures; one without an address yet keeps its place."""
+        if pictures:
+            item.entries = [url for picture in pictures if (url := address(picture, "image_url"))]
+            self._changed(part, item, len(item.entries) > item.given)
+
+    def _changed(self, part: Part, item: Item, changed: bool) -> None:
+        if not item.listed:
+            item.listed = changed = True
+            part.items.append(item)
         if changed:
             item.changed = part.changed = self._frames
         if item.passed:
@@ -288,7 +279,7 @@ class GlmDecoder:
             part.passed = True
             self._at += 1
 
-    def _drain(self, part: _Part, last: bool, out: list[Delta]) -> bool:  # noqa: FBT001
+    def _drain(self, part: Part, last: bool, out: list[Delta]) -> bool:
         """Give what is new in a part; tell whether all its items are over."""
         items = part.items
         while part.at < len(items):
@@ -311,11 +302,11 @@ class GlmDecoder:
             self._pass(item, out)
         self._late.clear()
 
-    def _give(self, part: _Part, item: _Item, over: bool, out: list[Delta]) -> None:  # noqa: FBT001
+    def _give(self, part: Part, item: Item, over: bool, out: list[Delta]) -> None:
         """Give what is new of an item; pictures and output of code only when the site says that they are done."""
-        if item.kind not in _STREAMED and not (part.finished or item.finished or self._over):
-            if not over or part.stated or item.stated:
-                return
+        done = part.finished or item.finished or self._over or (over and not part.stated and not item.stated)
+        if item.kind not in STREAMED and not done:
+            return
         if item.kind == "image":
             for url in item.entries[item.given :]:
                 self._begin(item, out)
@@ -328,7 +319,7 @@ class GlmDecoder:
         # What has been given need not be kept.
         item.text = ""
 
-    def _write(self, item: _Item, new: str, out: list[Delta]) -> None:
+    def _write(self, item: Item, new: str, out: list[Delta]) -> None:
         begun = item.begun
         if self._writing is not item or not begun:
             self._begin(item, out)
@@ -341,7 +332,7 @@ class GlmDecoder:
         else:
             out.append(Text(f"{new}\n"))
 
-    def _begin(self, item: _Item, out: list[Delta]) -> None:
+    def _begin(self, item: Item, out: list[Delta]) -> None:
         """Turn to an item: with a line end where two items would run together."""
         out += self._marks.flush()
         self._writing = item
@@ -352,7 +343,7 @@ class GlmDecoder:
         if before == "text" or (before == "image" and item.kind in ("text", "think")):
             out.append(Text("\n"))
 
-    def _pass(self, item: _Item, out: list[Delta]) -> None:
+    def _pass(self, item: Item, out: list[Delta]) -> None:
         """Take an item for over: a fence is closed, a mark that is not whole is text."""
         item.passed = True
         if self._writing is item:
@@ -375,7 +366,7 @@ class GlmDecoder:
         """Number a source, as the marks of the text count, and give it."""
         if not isinstance(entry, dict):
             entry = {}
-        own, title, url = entry.get("match_key"), entry.get("title"), _address(entry, "url")
+        own, title, url = entry.get("match_key"), entry.get("title"), address(entry, "url")
         key = whole(own) if isinstance(own, str) and own else str(len(self._keys) + 1)
         if key in self._keys:
             return
@@ -392,17 +383,17 @@ class GlmDecoder:
         return keys[int(number) - 1] if 0 < int(number) <= len(keys) else number
 
 
-def _address(value: Any, name: str) -> str:
-    """Give the http(s) address that an object has under a name; empty when it has none."""
-    url = value.get(name) if isinstance(value, dict) else None
-    return whole(url) if isinstance(url, str) and url.startswith(("https://", "http://")) else ""
-
-
-def _found(value: Any, path: tuple[str, ...]) -> list[Any]:
-    """Give the list at the end of a path of names; empty when there is none."""
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value if isinstance(value, list) else []
+def _sole_item(message: dict[str, Any], name: str) -> dict[str, Any]:
+    """Give the only item of the only part, if that has this name and nothing ends; else an empty object."""
+    parts = message.get("parts")
+    if type(parts) is list and len(parts) == 1 and message.get("status") == "init" and not message.get("last_error"):
+        part = parts[0]
+        if type(part) is dict and part.get("logic_id") == name and part.get("status") == "init":
+            content = part.get("content")
+            if type(content) is list and len(content) == 1 and type(content[0]) is dict:
+                item: dict[str, Any] = content[0]
+                return item
+    return {}
 
 
 def _unreadable(frame: SseFrame) -> SiteError:

@@ -10,29 +10,23 @@ from attrs import field, frozen
 
 from shared.provider import Site
 
-_EXP_GROUPS = ",".join(
-    (
-        "na_android_config:exp:NA",
-        "na_4o_config:exp:4o_A",
-        "na_glm4plus_config:exp:open",
-        "mainchat_server_app:exp:A",
-        "mobile_history_daycheck:exp:a",
-        "desktop_toolbar:exp:A",
-        "chat_drawing_server:exp:A",
-        "drawing_server_cogview:exp:cogview4",
-        "app_welcome_v2:exp:B",
-        "chat_drawing_streamv2:exp:A",
-        "mainchat_rm_fc:exp:add",
-        "mainchat_dr:exp:open",
-        "chat_auto_entrance:exp:A",
-    )
+_EXP_GROUPS = (
+    "na_android_config:exp:NA,"
+    "na_4o_config:exp:4o_A,"
+    "na_glm4plus_config:exp:open,"
+    "mainchat_server_app:exp:A,"
+    "mobile_history_daycheck:exp:a,"
+    "desktop_toolbar:exp:A,"
+    "chat_drawing_server:exp:A,"
+    "drawing_server_cogview:exp:cogview4,"
+    "app_welcome_v2:exp:B,"
+    "chat_drawing_streamv2:exp:A,"
+    "mainchat_rm_fc:exp:add,"
+    "mainchat_dr:exp:open,"
+    "chat_auto_entrance:exp:A"
 )
 
-_MODES: Mapping[str, Mapping[str, Any]] = {
-    "deepresearch": {"chat_mode": "deep_research"},
-    "think": {"chat_mode": "zero"},
-    "zero": {"chat_mode": "zero"},
-}
+_CHAT_MODES = {"deepresearch": "deep_research", "think": "zero", "zero": "zero"}
 
 
 @frozen
@@ -62,8 +56,10 @@ class GlmSite(Site):
     drawing_assistant: str = "65a232c082ff90a2ad2f15e2"
     """The agent that draws, for `/v1/images/generations`."""
 
-    modes: Mapping[str, Mapping[str, Any]] = field(factory=lambda: _MODES)
-    """What a model name asks for: the first of these texts found in the name adds its fields to `meta_data`."""
+    chat_modes: Mapping[str, str] = field(factory=lambda: _CHAT_MODES)
+    """The first of these texts found in a model name gives the mode."""
+    selected_models: Mapping[str, str] = field(factory=dict)
+    """The same for the site's own choice of models, which its pages of 2026 send."""
     extra_body: Mapping[str, Any] = field(factory=dict)
     """Fields added to every chat body; those under `meta_data` are added to its `meta_data`."""
 
@@ -106,6 +102,15 @@ class GlmSite(Site):
             **self.extra_headers,
         }
 
-    def mode(self, model: str) -> Mapping[str, Any]:
-        """Give the `meta_data` fields a model name asks for, perhaps none."""
-        return next((fields for text, fields in self.modes.items() if text in model), {})
+    def chat_mode(self, model: str) -> dict[str, str]:
+        """Give the `meta_data` field for the mode a model name asks for, if it asks for one."""
+        return _first("chat_mode", self.chat_modes, model)
+
+    def selected_model(self, model: str) -> dict[str, str]:
+        """Give the `meta_data` field for the site's own model a model name asks for, if it asks for one."""
+        return _first("selected_model", self.selected_models, model)
+
+
+def _first(field_name: str, values: Mapping[str, str], model: str) -> dict[str, str]:
+    value = next((value for text, value in values.items() if text in model), None)
+    return {} if value is None else {field_name: value}

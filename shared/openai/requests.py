@@ -1,14 +1,12 @@
 """Requests of the OpenAI API, read as clients really send them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import define, field, frozen
 
+from shared.attachments import NONE, Attached
 from shared.provider import Conversation
-
-if TYPE_CHECKING:
-    from shared.attachments import Attached
 
 
 @frozen
@@ -68,7 +66,7 @@ class ChatRequest:
     conversation_id: str = ""
     conversation: Conversation | None = None
     keep: bool = False
-    attached: "Attached" = field(default=None)
+    attached: Attached = NONE
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
 
@@ -92,7 +90,7 @@ class VideoRequest:
     image: FilePart | None = None
     conversation_id: str = ""
     conversation: Conversation | None = None
-    attached: "Attached" = field(default=None)
+    attached: Attached = NONE
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
 

@@ -101,11 +101,9 @@ def test_other_addresses_may_not_be_called(text: str) -> None:
 
 @given(st.ip_addresses())
 def test_nothing_is_public_that_the_standard_library_knows_to_be_none(address: IPv4Address | IPv6Address) -> None:
+    kinds = ("is_private", "is_loopback", "is_link_local", "is_multicast", "is_reserved", "is_unspecified")
     if is_public(address):
-        assert not (
-            address.is_private or address.is_loopback or address.is_link_local or address.is_multicast
-            or address.is_reserved or address.is_unspecified
-        )  # fmt: skip
+        assert not any(getattr(address, kind) for kind in kinds)
 
 
 @pytest.mark.parametrize(

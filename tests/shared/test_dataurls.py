@@ -55,9 +55,7 @@ def test_a_name_among_the_parameters_is_read(url: str, name: str) -> None:
     ["SGVsbG8*", "SGVsb", "SGVsbG8=SGVsbG8=", "SG=sbG8=", "你好你好", "SGVs\x00bG8", "SGVsbG8%zz", "a", "\ud800aaa"],
 )
 @pytest.mark.parametrize("size", [3, 4, 5, 256 * 1024])
-def test_broken_base64_is_refused_wherever_it_is_cut(
-    data: str, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_base64_is_refused_wherever_it_is_cut(data: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataurls, "SLICE", size)
     with pytest.raises(AttachmentRefused, match="cannot be decoded"):
         read_data_url(f"data:a/b;base64,{data}", MB)
@@ -99,14 +97,17 @@ def test_what_is_too_large_is_not_decoded_to_its_end() -> None:
 )
 def test_every_cut_gives_the_same_bytes(data: bytes, size: int, style: str) -> None:
     text = base64.b64encode(data).decode()
-    url = "data:;base64," + {
-        "base64": text,
-        "url": base64.urlsafe_b64encode(data).decode(),
-        "bare": text.rstrip("="),
-        "blank": "\n ".join(text),
-        "escaped": urllib.parse.quote(text, safe=""),
-        "percent": "",
-    }[style]
+    url = (
+        "data:;base64,"
+        + {
+            "base64": text,
+            "url": base64.urlsafe_b64encode(data).decode(),
+            "bare": text.rstrip("="),
+            "blank": "\n ".join(text),
+            "escaped": urllib.parse.quote(text, safe=""),
+            "percent": "",
+        }[style]
+    )
     if style == "percent":
         url = "data:," + urllib.parse.quote(data)
     with pytest.MonkeyPatch.context() as patch:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.deltas import Cite, Text
+from shared.deltas import Cite, Delta, Text
 from shared.marks import Marks, MarkStyle
 
 LENTICULAR = MarkStyle(
@@ -28,11 +28,9 @@ TAGS = MarkStyle(
 )
 STYLES = {"lenticular": LENTICULAR, "brackets": BRACKETS, "tags": TAGS}
 
-Piece = Text | Cite
 
-
-def merged(pieces: list[Piece]) -> list[Piece]:
-    out: list[Piece] = []
+def merged(pieces: list[Delta]) -> list[Delta]:
+    out: list[Delta] = []
     for piece in pieces:
         if isinstance(piece, Text) and out and isinstance(out[-1], Text):
             out[-1] = Text(out[-1].text + piece.text)
@@ -41,9 +39,9 @@ def merged(pieces: list[Piece]) -> list[Piece]:
     return out
 
 
-def split(style: MarkStyle, pieces: list[str]) -> list[Piece]:
+def split(style: MarkStyle, pieces: list[str]) -> list[Delta]:
     marks = Marks(style)
-    out: list[Piece] = []
+    out: list[Delta] = []
     for piece in pieces:
         out += marks.feed(piece)
     return out + marks.flush()
@@ -66,7 +64,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("style", "text", "wanted"), CASES)
-def test_the_same_for_every_cut(style: MarkStyle, text: str, wanted: list[Piece]) -> None:
+def test_the_same_for_every_cut(style: MarkStyle, text: str, wanted: list[Delta]) -> None:
     assert split(style, [text]) == wanted
     for at in range(len(text) + 1):
         for upto in range(at, len(text) + 1):

@@ -90,10 +90,12 @@ class GlmSite(GlmMedia):
         self.running[account] = call
         question = _question(body)
         scene = call.fault.find(Scene) or Scene()
-        begin = Do(partial(self._begin, conversation, question))
+        begin = partial(self._begin, conversation, question)
         free = partial(self._free, account, call)
         steps = self._stream_steps(scene.edit(play(question)), conversation, Do(free))
-        return Answer(200, SSE_TYPE, steps=(begin, *steps), chunked=True, ended=free)
+        # The site names the conversation in its first frame; without one there is none to delete.
+        begun = (Do(begin), *steps) if steps else ()
+        return Answer(200, SSE_TYPE, steps=begun, chunked=True, ended=free)
 
     def on_delete(self, call: Call) -> Answer:
         """Delete a conversation, which can be done once."""

@@ -155,33 +155,7 @@ def test_deleting_pictures_takes_linear_time(hostile: str) -> None:
 
 def test_paths_stop_at_every_line_end() -> None:
     messages = [said("user", "/mnt/data/a b\u2028c\n/mnt/data/d\re\n/mnt/data/"), said("user", "f")]
-    assert prompt(messages, continued=False) == (
-        "<|user|>\n\u2028c\n\re\n/mnt/data/\n<|user|>\nf\n<|assistant|>\n"
-    )
-
-
-FILE_RESULT = {"file_id": "680f1d009a4b7d3e5f607190", "file_name": "a.pdf", "file_url": "https://s/a.pdf"}
-IMAGE_RESULT = {"file_id": "680f1d009a4b7d3e5f607191", "file_url": "https://s/b.png", "width": 2, "height": 3}
-
-
-@pytest.mark.parametrize(
-    ("uploads", "wanted"),
-    [
-        ([], []),
-        ([FILE_RESULT], [{"type": "file", "file": [FILE_RESULT]}]),
-        (
-            [IMAGE_RESULT, FILE_RESULT, IMAGE_RESULT],
-            [
-                {"type": "file", "file": [FILE_RESULT]},
-                {"type": "image", "image": [{**IMAGE_RESULT, "image_url": "https://s/b.png"}] * 2},
-            ],
-        ),
-        ([{**FILE_RESULT, "width": 0, "height": 0}], [{"type": "file", "file": [{**FILE_RESULT, "width": 0, "height": 0}]}]),
-        ([{"width": 1, "file_url": "u"}], [{"type": "image", "image": [{"width": 1, "file_url": "u", "image_url": "u"}]}]),
-    ],
-)  # fmt: skip
-def test_uploads_become_files_then_images(uploads: list[dict[str, object]], wanted: list[object]) -> None:
-    assert user_message("t\n", uploads) == {"role": "user", "content": [{"type": "text", "text": "t\n"}, *wanted]}
+    assert prompt(messages, continued=False) == ("<|user|>\n\u2028c\n\re\n/mnt/data/\n<|user|>\nf\n<|assistant|>\n")
 
 
 def test_chat_body_byte_for_byte() -> None:
@@ -244,7 +218,8 @@ def test_a_continued_conversation_is_named() -> None:
 
 def test_what_the_site_changes_is_data() -> None:
     site = GlmSite(
-        modes={"glm-5.3": {"selected_model": "glm-5.3", "chat_mode": "thinking"}},
+        chat_modes={"glm-5.3": "thinking"},
+        selected_models={"glm-5.3-flash": "glm-5.3-flash", "glm-5.3": "glm-5.3"},
         extra_body={"project_id": "", "meta_data": {"cogview": {"rm_label_watermark": False}}},
     )
     body = chat_body(site, "glm-5.3", {}, None)

@@ -1,0 +1,137 @@
+"""The site's calls: which headers each carries, and how its replies are read."""
+
+import random
+import time
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from services.glm import refusals
+from services.glm.session import GlmCredential, GlmSession
+from services.glm.sign import signature
+from services.glm.site import GlmSite
+from shared.attachments import Attachment
+from shared.errors import UpstreamUnavailable
+from shared.provider import Conversation
+from shared.upstream.client import Upstream
+from shared.upstream.json import dumps
+from shared.upstream.multipart import File, encode
+
+JSON = "application/json"
+
+VIDEO = "video"
+"""Under this name a conversation's `about` holds the record of a video, which is deleted with it."""
+
+MAKE_TIMEOUT = 30.0
+UPLOAD_TIMEOUT = 60.0
+"""Seconds for a whole call of the video endpoints, and for an upload."""
+
+
+class Calls:
+    """Calls to chatglm.cn."""
+
+    def __init__(self, site: GlmSite, upstream: Upstream) -> None:
+        self.site = site
+        self._upstream = upstream
+        # A random node in place of this machine's address, with the bit that marks it as such.
+        self._node = random.getrandbits(48) | 1 << 40
+
+    def headers(
+        self, token: str, *, referer: str = "", content_type: str = "", identified: bool = True, signed: bool = True
+    ) -> dict[str, str]:
+        """Give the headers of one call. `token` is the access token, or the account token when that is exchanged."""
+        headers = {**self.site.headers(), "Authorization": f"Bearer {token}"}
+        if content_type:
+            headers["Content-Type"] = content_type
+        if referer:
+            headers["Referer"] = f"{self.site.base}{referer}"
+        if identified:
+            headers["X-Device-Id"] = self._fresh_id()
+            headers["X-Request-Id"] = self._fresh_id()
+        if signed:
+            headers |= signature(time.time_ns() // 1_000_000, self._fresh_id(), self.site.sign_secret)
+        return headers
+
+    def page(self, assistant: str) -> str:
+        """Give the path of the page from which an assistant is talked to."""
+        main = assistant == self.site.main_assistant
+        return "/main/alltoolsdetail" if main else f"/main/gdetail/{assistant}"
+
+    async def refresh(self, credential: GlmCredential) -> tuple[GlmSession, GlmCredential]:
+        """Exchange an account token; the site gives a new one with the access token."""
+        answer = await self._upstream.call(
+            "POST",
+            self.site.base + self.site.refresh_path,
+            kind="refresh",
+            headers=self.headers(credential.token, content_type=JSON),
+            body=b"{}",
+        )
+        tokens = refusals.result(answer, refreshing=True)
+        session = GlmSession(time.time() + self.site.session_lifetime, refusals.text_of(tokens, "access_token"))
+        newest = tokens.get("refresh_token")
+        return session, GlmCredential(newest) if isinstance(newest, str) and newest else credential
+
+    async def upload(self, session: GlmSession, file: Attachment, *, path: str, referer: str) -> Mapping[str, Any]:
+        """Upload a file to `path`; give what the site says of it."""
+        content_type, body = encode([File("file", file.name, file.type, file.data)])
+        headers = self.headers(
+            session.access_token, referer=referer, content_type=content_type, identified=False, signed=False
+        )
+        answer = await self._upstream.call(
+            "POST", self.site.base + path, kind="upload", headers=headers, body=body, timeout=UPLOAD_TIMEOUT
+        )
+        return refusals.result(answer)
+
+    async def video(
+        self, session: GlmSession, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        """Call a video endpoint; give its result."""
+        headers = self.headers(session.access_token, referer="/video", content_type=JSON if body else "")
+        answer = await self._upstream.call(
+            method,
+            f"{self.site.base}{self.site.video_path}{path}",
+            kind="video",
+            headers=headers,
+            body=dumps(body) if body else None,
+            timeout=MAKE_TIMEOUT,
+        )
+        return refusals.result(answer)
+
+    async def picture(self, url: str) -> bytes:
+        """Fetch a drawn picture."""
+        headers = {"User-Agent": self.site.user_agent, "Accept": "image/*,*/*;q=0.8"}
+        answer = await self._upstream.fetch(url, kind="picture", headers=headers)
+        if answer.status != HTTPStatus.OK or not answer.body:
+            raise UpstreamUnavailable(f"The site did not give the picture it drew (HTTP {answer.status}).")
+        return answer.body
+
+    async def forget(self, session: GlmSession, conversation: Conversation) -> None:
+        """Delete a conversation, the record of a video, or both where the video's first frame was drawn."""
+        video, assistant = conversation.about.get(VIDEO), conversation.about.get("assistant_id")
+        if video is not None:
+            await self._delete_video(session, video)
+        if video is None or assistant is not None:
+            await self._delete_chat(session, conversation.id, assistant or self.site.main_assistant)
+
+    async def _delete_chat(self, session: GlmSession, conversation: str, assistant: str) -> None:
+        answer = await self._upstream.call(
+            "POST",
+            self.site.base + self.site.delete_path,
+            kind="delete",
+            headers=self.headers(session.access_token, referer="/main/alltoolsdetail", content_type=JSON),
+            body=dumps({"assistant_id": assistant, "conversation_id": conversation}),
+        )
+        refusals.accepted(answer)
+
+    async def _delete_video(self, session: GlmSession, video: str) -> None:
+        answer = await self._upstream.call(
+            "DELETE",
+            f"{self.site.base}{self.site.video_path}/chat/{video}",
+            kind="delete",
+            headers=self.headers(session.access_token, referer="/video", signed=False),
+        )
+        refusals.accepted(answer)
+
+    def _fresh_id(self) -> str:
+        return uuid.uuid1(self._node).hex

@@ -1,0 +1,75 @@
+"""What a frame's parts and items are, and what is remembered of each. Pure."""
+
+from typing import Any
+
+from attrs import define, field
+
+from shared.surrogates import whole
+
+STREAMED = {"text": "text", "think": "think", "code": "code"}
+"""Kinds of items given as they grow, and the field that holds their text."""
+SOURCES = {
+    "quote_result": ("meta_data", "metadata_list"),
+    "tool_result": ("meta_data", "tool_result_extra", "search_results"),
+}
+"""Kinds of items that name sources, and where in their part, or in the item, these are."""
+QUIET = frozenset({"tool_calls", "browser_result", "system_error"})
+"""Known kinds of items with nothing for the reader."""
+KNOWN = frozenset({"execution_output", "image", *STREAMED, *SOURCES, *QUIET})
+SILENCED = frozenset({"think", *SOURCES})
+"""Kinds a `silent` model leaves out."""
+
+TAIL = 8
+"""Characters of an item's text, as last seen, that tell whether it has only grown."""
+
+
+@define(eq=False)
+class Item:
+    """One item of a part.
+
+    `seen` and `tail` are of its text as last seen, `given` counts what has left; `listed` is whether it has ever had
+    anything to show, `passed` whether it was taken for over.
+    """
+
+    kind: str
+    listed: bool = False
+    finished: bool = False
+    stated: bool = False
+    changed: int = 0
+    text: str = ""
+    entries: list[Any] = field(factory=list)
+    seen: int = 0
+    tail: str = ""
+    given: int = 0
+    begun: bool = False
+    passed: bool = False
+
+
+@define(eq=False)
+class Part:
+    """One part. `slots` are its items by place in the frame, `items` those with something to show, in that order.
+
+    `at` is the first of `items` that is not over; `name` is the site's, empty where a part is known by its place.
+    """
+
+    name: str
+    finished: bool = False
+    stated: bool = False
+    changed: int = 0
+    passed: bool = False
+    slots: dict[int, Item] = field(factory=dict)
+    items: list[Item] = field(factory=list)
+    at: int = 0
+
+
+def address(value: Any, name: str) -> str:
+    """Give the http(s) address that an object has under a name; empty when it has none."""
+    url = value.get(name) if isinstance(value, dict) else None
+    return whole(url) if isinstance(url, str) and url.startswith(("https://", "http://")) else ""
+
+
+def found(value: Any, path: tuple[str, ...]) -> list[Any]:
+    """Give the list at the end of a path of names; empty when there is none."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, list) else []

@@ -1,0 +1,133 @@
+"""GLM, as the contract of `shared.provider` asks for it."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from services.glm import files, images, prompt, videos
+from services.glm.calls import JSON, Calls
+from services.glm.refusals import refusal
+from services.glm.reply import GlmDecoder
+from services.glm.session import GlmCredential, GlmSession, read_credential
+from services.glm.site import GlmSite
+from shared.accounts import Account, Lease
+from shared.openai.requests import ChatRequest, ImageRequest, VideoRequest
+from shared.provider import Conversation, Film, Model, Picture, Provider
+from shared.reply import FrameStream, Reply
+from shared.upstream.client import Upstream
+from shared.upstream.json import dumps
+from shared.upstream.sse import SseFramer
+
+_ID = re.compile(r"[0-9A-Za-z]{24}")
+_SILENT = "silent"
+"""In a model name: no thinking, no sources."""
+
+GlmAccount = Account[GlmCredential, GlmSession]
+GlmLease = Lease[GlmCredential, GlmSession]
+
+
+class Glm(Provider[GlmCredential, GlmSession]):
+    """chatglm.cn: chat, drawing, video."""
+
+    name = "glm"
+    site_type = GlmSite
+    default_model = "glm-4-plus"
+    models = tuple(
+        map(
+            Model,
+            (
+                "glm-4-plus",
+                "glm-4",
+                "glm-4v",
+                "glm-4-zero",
+                "glm-4-think",
+                "glm-4-deepresearch",
+                "glm-4-plus-silent",
+                "glm-4-zero-silent",
+                "glm-4-think-silent",
+                "glm-4-deepresearch-silent",
+                "glm-3-turbo",
+                "glm-v1",
+                "glm-v1-vision",
+                "cogview-3",
+                "cogvideox",
+                videos.PRO,
+            ),
+        )
+    )
+
+    def __init__(self, site: GlmSite, upstream: Upstream) -> None:
+        super().__init__(site, upstream)
+        self._calls = Calls(site, upstream)
+        self._videos = videos.Videos(self._calls, upstream)
+
+    def credential(self, token: str) -> GlmCredential:
+        """Take the token whole: it is a JWT that the site alone reads."""
+        return read_credential(token)
+
+    async def exchange(self, credential: GlmCredential) -> tuple[GlmSession, GlmCredential]:
+        """Exchange the refresh token for an access token and the next refresh token."""
+        return await self._calls.refresh(credential)
+
+    def read_id(self, text: str) -> Conversation | None:
+        """Read 24 letters and digits."""
+        return Conversation(text) if _ID.fullmatch(text) else None
+
+    def has_model(self, name: str) -> bool:
+        """Know the listed names, and every agent's id."""
+        return super().has_model(name) or prompt.is_agent(name)
+
+    @asynccontextmanager
+    async def chat(self, request: ChatRequest, lease: GlmLease) -> AsyncIterator[Reply]:
+        """Upload the files of the last message, then ask."""
+        site: GlmSite = self.site
+        session = await lease.account.session()
+        elements = []
+        if request.attached:
+            uploads = await files.upload_all(self._calls, session, lease.account.key, request.attached)
+            elements = files.elements(uploads)
+        text = prompt.prompt(request.messages, continued=request.conversation is not None)
+        message = prompt.user_message(text, elements)
+        body = dumps(prompt.chat_body(site, request.model, message, request.conversation))
+        assistant = prompt.assistant(site, request.model)
+        headers = self._calls.headers(session.access_token, referer=self._calls.page(assistant), content_type=JSON)
+        url = site.base + site.chat_path
+        async with self.upstream.stream("POST", url, kind="chat", headers=headers, body=body) as call:
+            frames = await FrameStream.open(call, SseFramer(), content_type="text/event-stream", refuse=refusal)
+            yield Reply(frames, GlmDecoder(assistant, silent=_SILENT in request.model), lease.made)
+
+    async def forget(self, conversation: Conversation, account: GlmAccount) -> None:
+        """Delete a conversation, or the record of a video."""
+        await self._calls.forget(await account.session(), conversation)
+
+    async def check(self, account: GlmAccount) -> bool:
+        """Exchange the token anew; what the site then gives is kept, since the old token may have ended by it."""
+        account.refuse_session()
+        await account.session()
+        return True
+
+    async def draw(self, request: ImageRequest, lease: Lease[Any, Any]) -> list[Picture]:
+        """Ask the drawing agent, or the agent that the model names."""
+        session = await lease.account.session()
+        urls = await images.draw(
+            self._calls,
+            self.upstream,
+            session,
+            prompt=request.prompt,
+            model=request.model,
+            made=lease.made,
+        )
+        return [Picture(url) for url in urls]
+
+    async def picture(self, url: str) -> bytes:
+        """Fetch a drawn picture."""
+        return await self._calls.picture(url)
+
+    def check_film(self, request: VideoRequest) -> None:
+        """Refuse options the site does not have."""
+        videos.check(request)
+
+    async def film(self, request: VideoRequest, lease: Lease[Any, Any]) -> Film:
+        """Order a video and wait for it."""
+        return await self._videos.film(request, lease)

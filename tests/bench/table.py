@@ -1,0 +1,100 @@
+"""The figures as a table, beside what is to be reached."""
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from attrs import frozen
+
+from tests.bench.measure import SCENARIOS, Figures
+
+TARGETS = {"call": 3.0, "paced 32": 1.4, "paced 128": 1.4, "paced 256": 1.4, "burst": 3.0}
+"""Processor time of the service, in multiples of the relay's."""
+ADDED_P99 = 3e-3
+"""Seconds, 99th percentile, at 128 streams."""
+IDLE_MEGABYTES = 60.0
+START_SECONDS = 0.8
+
+_FIRSTS = "paced 128"
+_COSTS = {
+    "call": "CPU per non-stream call, {frames} frames",
+    "paced 32": "CPU per frame, {slots} streams, a frame each {every} ms",
+    "paced 128": "CPU per frame, {slots} streams",
+    "paced 256": "CPU per frame, {slots} streams",
+    "frames alone": "  the same, {slots} streams, without their calls",
+    "burst": "CPU per frame, {frames} in one burst",
+    "at 500": "CPU per frame at character {start:,}",
+    "at 50,000": "CPU per frame at character {start:,}",
+}
+
+
+@frozen
+class Row:
+    """One line: what, the relay's figure, the service's, how they compare, the target, and whether it is met."""
+
+    what: str
+    relay: str
+    service: str
+    compared: str = ""
+    target: str = ""
+    met: bool | None = None
+
+    def write(self) -> str:
+        """Write the line."""
+        verdict = {None: "", True: "pass", False: "MISS"}[self.met]
+        line = f"{self.what:48}{self.relay:>12}{self.service:>12}{self.compared:>11}{self.target:>13}  {verdict}"
+        return line.rstrip()
+
+
+def rows(relay: Figures, service: Figures) -> list[Row]:
+    """Give the table's lines."""
+    costs = [_cost(name, relay, service) for name in SCENARIOS]
+    return [
+        Row("", "relay", "service", "compared", "target"),
+        *costs,
+        _first("p50", 0.5, relay, service),
+        _first("p99", 0.99, relay, service, ADDED_P99),
+        _plain("memory, idle", "{:.1f} MB", relay.idle, service.idle, IDLE_MEGABYTES),
+        _plain("memory, peak of the run", "{:.1f} MB", relay.peak, service.peak),
+        _plain("start to first /healthz", "{:.2f} s", median(relay.starts), median(service.starts), START_SECONDS),
+    ]
+
+
+def _cost(name: str, relay: Figures, service: Figures) -> Row:
+    """Compare processor time: the median of each, and of the ratios of what ran side by side."""
+    scenario = SCENARIOS[name]
+    what = _COSTS[name].format(
+        frames=scenario.script.frames, every=scenario.script.every, start=scenario.script.start, slots=scenario.slots
+    )
+    ours, theirs = service.costs(name), relay.costs(name)
+    ratio = median(our / their for our, their in zip(ours, theirs, strict=True))
+    limit = TARGETS.get(name)
+    target = "" if limit is None else f"<= {limit:g}x"
+    met = None if limit is None else ratio <= limit
+    return Row(what, _microseconds(median(theirs)), _microseconds(median(ours)), f"{ratio:.2f}x", target, met)
+
+
+def _first(label: str, share: float, relay: Figures, service: Figures, limit: float | None = None) -> Row:
+    """Compare the time from a request to its first byte of text: the same percentile of each, and the difference."""
+    ours, theirs = (_percentile(figures.firsts(_FIRSTS), share) for figures in (service, relay))
+    added = ours - theirs
+    target = "" if limit is None else f"<= {limit * 1e3:g} ms"
+    met = None if limit is None else added <= limit
+    what = f"request to first text, {SCENARIOS[_FIRSTS].slots} streams, {label}"
+    return Row(what, _milliseconds(theirs), _milliseconds(ours), "+" + _milliseconds(added), target, met)
+
+
+def _plain(what: str, form: str, theirs: float, ours: float, limit: float | None = None) -> Row:
+    target = "" if limit is None else "<= " + form.format(limit)
+    return Row(what, form.format(theirs), form.format(ours), "", target, None if limit is None else ours <= limit)
+
+
+def _percentile(ascending: Sequence[float], share: float) -> float:
+    return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
+
+
+def _scaled(factor: float, unit: str, digits: int) -> Callable[[float], str]:
+    return lambda seconds: f"{seconds * factor:.{digits}f} {unit}"
+
+
+_microseconds = _scaled(1e6, "µs", 1)
+_milliseconds = _scaled(1e3, "ms", 2)

@@ -1,0 +1,645 @@
+import re
+import time
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.glm.reply import PATIENCE, GlmDecoder
+from shared.deltas import Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
+from shared.errors import (
+    AccountBusy,
+    AccountExpired,
+    RequestRefused,
+    SessionRefused,
+    UpstreamChanged,
+    UpstreamUnavailable,
+)
+from shared.provider import Conversation
+from shared.upstream.sse import SseFrame
+from tests.services.glm.frames import (
+    ASSISTANT,
+    CONVERSATION,
+    FINISH,
+    body,
+    decode,
+    decode_bytes,
+    item,
+    message,
+    part,
+    written,
+)
+
+CALLS = {"tool_calls": {"name": "simple_browser", "arguments": "{}"}}
+SOURCES = {
+    "metadata_list": [
+        {"type": "webpage", "title": "中央气象台", "url": "http://www.nmc.cn/", "text": "…", "pub_date": "…"},
+        {"type": "webpage", "title": "Weather Beijing", "url": "https://www.weather.com.cn/101010100.shtml"},
+    ]
+}
+RESULTS = {
+    "tool_result_extra": {
+        "search_results": [
+            {"match_key": "turn0search0", "title": "A", "url": "https://a.example.com/"},
+            {"match_key": "turn0search1", "title": "B", "url": "https://b.example.com/"},
+        ]
+    }
+}
+PICTURE = "https://sfile.chatglm.cn/testpath/5e56_0.png"
+
+
+def grown(name: str, kind: str, *texts: str, statuses: bool = True) -> list[bytes]:
+    """The frames of one part with one item that grows through these texts, then is sent again as finished."""
+    init, finish = ("init", "finish") if statuses else (None, None)
+    return [
+        *(message(part(name, item(kind, text, init))) for text in texts),
+        message(part(name, item(kind, texts[-1], finish), status="finish")),
+    ]
+
+
+PLAIN = [*grown("a", "text", "你好", "你好！I am ChatGLM 😀"), FINISH]
+CODE = [
+    *grown("a", "text", "我来", "我来计算。"),
+    message(part("b", item("code", "import math"))),
+    message(part("b", item("code", "import math\nprint(math.pi)"))),
+    message(part("b", item("code", "import math\nprint(math.pi)"), status="finish")),
+    *[message(part("c", item("execution_output", "\n3.141592653589793"), status="finish"))] * 2,
+    *grown("d", "text", "结果", "结果是 π≈3.14"),
+    FINISH,
+]
+SEARCH = [
+    message(part("a", item("tool_calls", CALLS))),
+    message(part("a", item("tool_calls", CALLS), status="finish")),
+    message(part("b", item("browser_result", {"content": "…"}), status="finish")),
+    message(part("c", item("quote_result", {}))),
+    message(part("c", item("quote_result", {}), status="finish", meta=SOURCES)),
+    *grown("d", "text", "今天", "今天北京晴【1†来源】", "今天北京晴【1†来源】，25℃。"),
+    FINISH,
+]
+DRAWN = [
+    *grown("a", "text", "好的，我来画。"),
+    message(part("b", item("tool_calls", CALLS), status="finish")),
+    message(part("c", item("image", [""]))),
+    message(part("c", item("image", [PICTURE]), status="finish")),
+    *grown("d", "text", "这是", "这是一只可爱的猫。"),
+    FINISH,
+]
+THOUGHT = [
+    *grown("a", "think", "用户", "用户在问 1+1", "用户在问 1+1，答案是 2", statuses=False),
+    *grown("b", "text", "等于", "等于 2，", "等于 2，因为皮亚诺公理。", statuses=False),
+    FINISH,
+]
+NEWER = [
+    message(status="processing", tool_calls=[]),
+    *grown("a", "think", "想", "想一想"),
+    message(part("b", item("tool_result", {}), status="finish", meta=RESULTS)),
+    *grown("c", "text", "晴【turn0search1】", "晴【turn0search1】。"),
+    FINISH,
+]
+
+TRANSCRIPTS = {
+    "plain": (PLAIN, "你好！I am ChatGLM 😀"),
+    "code": (
+        CODE,
+        "我来计算。\n```python\nimport math\nprint(math.pi)\n```\n\n3.141592653589793\n结果是 π≈3.14",
+    ),
+    "search": (SEARCH, "{1}{2}今天北京晴[1]，25℃。"),
+    "drawn": (DRAWN, f"好的，我来画。\n<{PICTURE}>\n\n这是一只可爱的猫。"),
+    "thought": (THOUGHT, "«用户在问 1+1，答案是 2»等于 2，因为皮亚诺公理。"),
+    "newer": (NEWER, "«想一想»{turn0search0}{turn0search1}晴[turn0search1]。"),
+}
+KEY = re.compile(r"\{\w+\}")
+each_transcript = pytest.mark.parametrize(("frames", "wanted"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
+
+
+@each_transcript
+def test_transcripts(frames: list[bytes], wanted: str) -> None:
+    deltas = decode(frames)
+    assert written(deltas) == wanted
+    assert deltas[-1] == Finish("stop")
+    assert not any(isinstance(delta, Unknown) for delta in deltas)
+
+
+@each_transcript
+def test_all_parts_so_far_in_every_frame(frames: list[bytes], wanted: str) -> None:
+    so_far: dict[str, Any] = {}
+    whole = []
+    for frame in map(orjson.loads, frames):
+        so_far |= {piece["logic_id"]: piece for piece in frame["parts"]}
+        whole.append(orjson.dumps({**frame, "parts": list(so_far.values())}))
+    assert written(decode(whole)) == wanted
+
+
+@each_transcript
+def test_every_frame_twice(frames: list[bytes], wanted: str) -> None:
+    assert written(decode([frame for frame in frames for _ in range(2)])) == wanted
+
+
+@each_transcript
+def test_without_names_parts_are_known_by_place(frames: list[bytes], wanted: str) -> None:
+    nameless = [frame.replace(b'"logic_id"', b'"other"') for frame in frames]
+    assert written(decode(nameless)) == wanted
+
+
+@each_transcript
+def test_without_any_part_status(frames: list[bytes], wanted: str) -> None:
+    bare = []
+    for frame in map(orjson.loads, frames):
+        for piece in frame["parts"]:
+            piece.pop("status")
+        bare.append(orjson.dumps(frame))
+    assert written(decode(bare)) == wanted
+
+
+@each_transcript
+def test_only_the_finish_frame(frames: list[bytes], wanted: str) -> None:
+    last: dict[str, Any] = {}
+    for frame in map(orjson.loads, frames):
+        last |= {piece["logic_id"]: piece for piece in frame["parts"]}
+    # The sources of a frame come before its text.
+    shown = written(decode([message(*last.values(), status="finish")]))
+    assert KEY.sub("", shown) == KEY.sub("", wanted)
+    assert KEY.findall(shown) == KEY.findall(wanted)
+
+
+@each_transcript
+def test_cut_anywhere_it_is_a_beginning(frames: list[bytes], wanted: str) -> None:
+    for count in range(len(frames)):
+        deltas = decode(frames[:count])
+        assert not any(isinstance(delta, Finish | Failed) for delta in deltas)
+        # A fence is closed where the answer ends; a picture or output that is not finished may still be shown.
+        begun = written(deltas).removesuffix("\n```\n").removesuffix("»")
+        assert wanted.startswith(begun) or "【" in begun
+
+
+@each_transcript
+def test_the_same_for_every_cut_of_the_bytes(frames: list[bytes], wanted: str) -> None:
+    data = body(frames)
+    for at in range(0, len(data) + 1, 1 if len(data) < 4000 else 7):
+        assert written(decode_bytes([data[:at], data[at:]])) == wanted
+    assert written(decode_bytes(data[at : at + 1] for at in range(len(data)))) == wanted
+
+
+def test_deltas_leave_as_soon_as_they_come() -> None:
+    decoder = GlmDecoder(ASSISTANT)
+    fed = [decoder.feed(SseFrame("message", frame)) for frame in THOUGHT]
+    assert fed == [
+        [Thinking("用户")],
+        [Thinking("在问 1+1")],
+        [Thinking("，答案是 2")],
+        [],
+        [Text("等于")],
+        [Text(" 2，")],
+        [Text("因为皮亚诺公理。")],
+        [],
+        [Finish("stop")],
+    ]
+    assert decoder.end() == []
+    assert decoder.feed(SseFrame("message", PLAIN[0])) == []
+
+
+def test_the_conversation_is_named_by_the_first_frame() -> None:
+    decoder = GlmDecoder(ASSISTANT)
+    assert decoder.conversation is None
+    decoder.feed(SseFrame("message", b'{"conversation_id":"","parts":[],"status":"init"}'))
+    decoder.feed(SseFrame("message", b'{"conversation_id":7,"parts":[],"status":"init"}'))
+    assert decoder.conversation is None
+    decoder.feed(SseFrame("message", PLAIN[0]))
+    assert decoder.conversation == Conversation(CONVERSATION, about={"assistant_id": ASSISTANT})
+
+
+# --- separators ------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "text": ("甲", "甲"),
+    "think": ("乙", "«乙»"),
+    "code": ("丙", "```python\n丙\n```\n"),
+    "execution_output": ("丁", "丁\n"),
+    "image": ([PICTURE], f"<{PICTURE}>\n"),
+    "tool_calls": (CALLS, ""),
+    "quote_result": ({"meta_data": SOURCES}, "{1}{2}"),
+}
+
+
+@pytest.mark.parametrize("second", KINDS)
+@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize("together", [False, True])
+def test_separators(first: str, second: str, together: bool) -> None:
+    items = [item(kind, KINDS[kind][0], "finish") for kind in (first, second)]
+    if together:
+        frames = [message(part("a", *items, status="finish"))]
+    else:
+        frames = [message(part(str(at), one, status="finish")) for at, one in enumerate(items)]
+    before, after = KINDS[first][1], KINDS[second][1]
+    shown = ("text", "think", "code", "execution_output", "image")
+    separated = first == "text" or (first == "image" and second in ("text", "think"))
+    between = "\n" if separated and second in shown else ""
+    wanted = before + between + after
+    assert KEY.sub("", written(decode([*frames, FINISH]))) == KEY.sub("", wanted.replace("»«", ""))
+
+
+def test_quiet_items_do_not_separate() -> None:
+    frames = [*grown("a", "text", "甲"), message(part("b", item("quote_result", {}), status="finish", meta=SOURCES))]
+    assert written(decode([*frames, *grown("c", "text", "乙"), FINISH])) == "甲{1}{2}\n乙"
+
+
+def test_an_empty_item_does_not_separate() -> None:
+    frames = [*grown("a", "text", "甲"), message(part("b", item("text", ""), item("image", ["", "no address"])))]
+    assert written(decode([*frames, FINISH])) == "甲"
+
+
+def test_code_that_is_only_in_its_last_frame() -> None:
+    assert written(decode([message(part("a", item("code", "x = 1"), status="finish")), FINISH])) == (
+        "```python\nx = 1\n```\n"
+    )
+
+
+def test_code_that_grows_in_its_last_frame() -> None:
+    frames = [message(part("a", item("code", "x"))), message(part("a", item("code", "x = 1"), status="finish"))]
+    assert written(decode([*frames, FINISH])) == "```python\nx = 1\n```\n"
+
+
+def test_several_pictures_each_once() -> None:
+    other = PICTURE.replace("_0", "_1")
+    done = message(part("a", item("image", [PICTURE, other]), status="finish"))
+    deltas = decode([message(part("a", item("image", [PICTURE]))), done, done, FINISH])
+    assert deltas == [Image(PICTURE), Image(other), Finish()]
+
+
+# --- parts and items in every order ----------------------------------------------------------------------------
+
+
+def test_a_later_part_waits_for_an_unfinished_one() -> None:
+    frames = [
+        message(part("a", item("text", "一"))),
+        message(part("b", item("text", "甲"))),
+        message(part("a", item("text", "一二"))),
+        message(part("b", item("text", "甲乙"), status="finish")),
+        message(part("a", item("text", "一二三"), status="finish")),
+    ]
+    assert written(decode([*frames, FINISH])) == "一二三\n甲乙"
+
+
+def test_a_later_part_does_not_wait_for_ever() -> None:
+    decoder = GlmDecoder(ASSISTANT)
+    decoder.feed(SseFrame("", message(part("a", item("text", "一")))))
+    out: list[Delta] = []
+    for length in range(1, 3 * PATIENCE):
+        out += decoder.feed(SseFrame("", message(part("b", item("text", "甲" * length)))))
+        if length < PATIENCE:
+            assert out == []
+    assert written(out) == "\n" + "甲" * (3 * PATIENCE - 1)
+    # What the earlier part adds after all is not lost.
+    out += decoder.feed(SseFrame("", message(part("a", item("text", "一二"), item("text", "三"), status="finish"))))
+    out += decoder.feed(SseFrame("", FINISH))
+    assert written(out) == "\n" + "甲" * (3 * PATIENCE - 1) + "二\n三"
+
+
+@pytest.mark.parametrize("status", ["finish", None])
+def test_two_items_of_one_part(status: str | None) -> None:
+    decoder = GlmDecoder(ASSISTANT)
+    think = item("think", "想", status)
+    shown = [
+        written(decoder.feed(SseFrame("", message(part("a", *items)))))
+        for items in ([item("think", "想")], [think, item("text", "答")], [think, item("text", "答案")])
+    ]
+    assert shown == ["«想»", "答", "案"]
+
+
+def test_an_item_of_another_kind_takes_the_place() -> None:
+    frames = [
+        message(part("a", item("tool_calls", CALLS))),
+        message(part("a", item("text", "一"))),
+        message(part("a", item("code", "x"))),
+        message(part("a", item("text", "二"), status="finish")),
+    ]
+    assert written(decode([*frames, FINISH])) == "一\n```python\nx\n```\n二"
+
+
+def test_a_rewritten_text_goes_on_behind_what_was_sent() -> None:
+    frames = [
+        message(part("a", item("text", text)))
+        for text in ("一二三四五六七八九", "一二三四五六七八玖十", "一", "一二三四五六七八玖十末")
+    ]
+    deltas = decode([*frames, FINISH])
+    assert written(deltas) == "一二三四五六七八九十末"
+    assert deltas.count(Unknown("rewritten")) == 2
+
+
+ALPHABET = [chr(code) for code in range(0x4E00, 0x4E00 + 400)]
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> tuple[list[bytes], str, bool]:
+    """Frames that grow some parts in any order, all their text in order, and whether the statuses are all there."""
+    letters = iter(ALPHABET)
+    kinds = st.sampled_from(["text", "think", "code"])
+    plan = draw(st.lists(st.lists(st.tuples(kinds, st.integers(1, 6)), min_size=1, max_size=2), min_size=1, max_size=4))
+    texts = [[(kind, "".join(next(letters) for _ in range(size))) for kind, size in items] for items in plan]
+    stated, sent_again, in_turns = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+    shown = [[0] * len(items) for items in texts]
+    begun = 0
+    frames = []
+
+    def seen(at: int) -> dict[str, Any]:
+        over = [count == len(text) for count, (_, text) in zip(shown[at], texts[at], strict=True)]
+        items = [
+            item(kind, text[:count], ("finish" if done else "init") if stated else None)
+            for (kind, text), count, done in zip(texts[at], shown[at], over, strict=True)
+            if count
+        ]
+        return part(f"part {at}", *items, status=("finish" if all(over) else "init") if stated else None)
+
+    while True:
+        open_parts = [at for at in range(len(texts)) if shown[at] != [len(text) for _, text in texts[at]]]
+        if not open_parts:
+            break
+        choice = open_parts[: begun + 1] if in_turns else open_parts[:1]
+        at = draw(st.sampled_from([at for at in choice if at <= begun] or open_parts[:1]))
+        begun = max(begun, at + 1)
+        # Items of one part grow one after the other: that is what a list of contents is.
+        place = next(i for i, (_, text) in enumerate(texts[at]) if shown[at][i] < len(text))
+        shown[at][place] += draw(st.integers(1, len(texts[at][place][1]) - shown[at][place]))
+        changed = range(begun) if sent_again else [at]
+        frames.append(message(*map(seen, changed)))
+        if draw(st.booleans()):
+            frames.append(frames[-1])
+    rest = map(seen, range(len(texts))) if draw(st.booleans()) else []
+    frames.append(message(*rest, status="finish"))
+    return frames, "".join(text for items in texts for _, text in items), stated
+
+
+@settings(max_examples=400, deadline=None)
+@given(schedules())
+def test_every_character_leaves_exactly_once(schedule: tuple[list[bytes], str, bool]) -> None:
+    frames, wanted, stated = schedule
+    deltas = decode(frames)
+    given = "".join(delta.text for delta in deltas if isinstance(delta, Text | Thinking))
+    letters = [letter for letter in given if letter in wanted]
+    assert sorted(letters) == sorted(wanted)
+    assert not any(isinstance(delta, Unknown) for delta in deltas)
+    if stated and len(frames) <= PATIENCE:
+        assert "".join(letters) == wanted
+
+
+# --- sources and marks -----------------------------------------------------------------------------------------
+
+
+def test_sources_are_numbered_over_the_whole_answer() -> None:
+    more = {"metadata_list": [{"title": "C", "url": "https://c.example.com/"}, {"title": "no address"}, "?"]}
+    frames = [
+        message(part("a", item("quote_result", {}), status="finish", meta=SOURCES)),
+        message(part("b", item("quote_result", {}), status="finish", meta=more)),
+        *grown("c", "text", "一【3†source】二【9†源】"),
+    ]
+    assert decode([*frames, FINISH])[:3] == [
+        Reference("1", "中央气象台", "http://www.nmc.cn/"),
+        Reference("2", "Weather Beijing", "https://www.weather.com.cn/101010100.shtml"),
+        Reference("3", "C", "https://c.example.com/"),
+    ]
+    assert written(decode([*frames, FINISH])) == "{1}{2}{3}一[3]二[9]"
+
+
+def test_a_source_with_a_key_is_cited_by_key_or_number() -> None:
+    found = message(part("a", item("tool_result", {}), status="finish", meta=RESULTS))
+    frames = [found, found, message(part("b", item("tool_result", {"meta_data": RESULTS}), status="finish"))]
+    frames += grown("c", "text", "一【turn0search0】二【2†来源】")
+    assert written(decode([*frames, FINISH])) == "{turn0search0}{turn0search1}一[turn0search0]二[turn0search1]"
+
+
+def test_sources_come_before_the_text_that_follows_them() -> None:
+    frames = [
+        message(part("a", item("quote_result", {}), meta=SOURCES)),
+        message(part("b", item("text", "晴【1†来源】"))),
+    ]
+    assert written(decode(frames)) == "{1}{2}晴[1]"
+
+
+def test_marks_are_found_whatever_the_frames_cut() -> None:
+    text = "晴【1†来源】雨【turn0search1】风【12†source】雪【3†源】【标题】【1†"
+    for at in range(len(text) + 1):
+        frames = [message(part("a", item("text", piece))) for piece in (text[:at], text)]
+        assert written(decode([*frames, FINISH])) == "晴[1]雨[turn0search1]风[12]雪[3]【标题】【1†"
+
+
+def test_a_mark_that_is_not_whole_is_text_when_the_next_item_begins() -> None:
+    assert written(decode([*grown("a", "text", "晴【1†"), *grown("b", "text", "源】"), FINISH])) == "晴【1†\n源】"
+
+
+def test_no_marks_in_code_or_thinking() -> None:
+    frames = [*grown("a", "think", "【1†源】"), *grown("b", "code", "【1†源】"), FINISH]
+    assert written(decode(frames)) == "«【1†源】»```python\n【1†源】\n```\n"
+
+
+def test_a_silent_model_leaves_out_thinking_and_sources() -> None:
+    assert written(decode(THOUGHT, silent=True)) == "等于 2，因为皮亚诺公理。"
+    assert written(decode(SEARCH, silent=True)) == "今天北京晴[1]，25℃。"
+    frames = [*grown("a", "text", "甲"), *grown("b", "think", "乙"), *grown("c", "text", "丙"), FINISH]
+    assert written(decode(frames, silent=True)) == "甲\n丙"
+    assert written(decode(DRAWN, silent=True)) == TRANSCRIPTS["drawn"][1]
+    assert written(decode(CODE, silent=True)) == TRANSCRIPTS["code"][1]
+
+
+# --- endings ---------------------------------------------------------------------------------------------------
+
+
+def test_the_parts_of_the_finish_frame_are_read() -> None:
+    last = message(part("a", item("text", "你好！"), status="finish"), status="finish")
+    assert decode([PLAIN[0], last]) == [Text("你好"), Text("！"), Finish("stop")]
+
+
+@pytest.mark.parametrize("status", ["intervene", "init"])
+def test_the_filter_with_a_notice(status: str) -> None:
+    notice = message(status=status, last_error={"intervene_text": "很抱歉…"})
+    assert decode([PLAIN[0], notice]) == [Text("你好"), Text("\n\n很抱歉…"), Finish("content_filter")]
+
+
+@pytest.mark.parametrize("error", [{}, None, {"intervene_text": ""}, {"intervene_text": 7}, "text"])
+def test_the_filter_without_a_notice(error: Any) -> None:
+    assert decode([message(status="intervene", last_error=error)]) == [Finish("content_filter")]
+
+
+ERRORS = [
+    (message(last_error={"message": "服务异常"}), RequestRefused, "服务异常"),
+    (message(last_error="服务异常"), RequestRefused, "服务异常"),
+    (message(last_error={"code": 500, "message": "internal error"}), UpstreamUnavailable, "internal error"),
+    (message(last_error={"status": "failed", "message": "boom"}), RequestRefused, "boom"),
+    (message(status="finish", last_error={"message": "boom"}), RequestRefused, "boom"),
+    (b'{"message":"\xe5\xbd\x93\xe5\x89\x8d\xe8\xbf\x98","result":[],"status":10006}', AccountBusy, "当前还"),
+    (b'{"message":"refused","status":401}', SessionRefused, "refused"),
+    (b'{"message":"code: 40102, refresh token expired","status":401}', AccountExpired, "log in"),
+    (b'{"validation_error":{"body_params":[{"loc":["a"],"msg":"field required"}]}}', UpstreamChanged, "field"),
+    (b"no json", UpstreamChanged, "not JSON"),
+    (b"{", UpstreamChanged, "not JSON"),
+    (b"<html>", UpstreamChanged, "not JSON"),
+    (b"\xff", UpstreamChanged, "not JSON"),
+    (b"[" * 100_000, UpstreamChanged, "not JSON"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "error", "words"), ERRORS)
+def test_refusals_inside_the_stream(data: bytes, error: type[Exception], words: str) -> None:
+    held = message(part("a", item("text", "你好【1")))
+    first, rest, last = decode([held, data])
+    assert (first, rest) == (Text("你好"), Text("【1"))
+    assert isinstance(last, Failed)
+    assert type(last.error) is error
+    assert words in last.error.message
+
+
+def test_a_cut_frame() -> None:
+    decoder = GlmDecoder(ASSISTANT)
+    (failed,) = decoder.feed(SseFrame("message", PLAIN[0][:50], whole=False))
+    assert isinstance(failed, Failed)
+    assert type(failed.error) is UpstreamUnavailable
+
+
+# --- what is not known, or not in order ------------------------------------------------------------------------
+
+ODD = [
+    (b"{}", []),
+    (b'{"message":"success","status":0}', []),
+    (b'{"status":"init"}', []),
+    (b'{"parts":null}', []),
+    (b'{"parts":[],"status":"processing"}', []),
+    (b"[]", [Unknown("malformed frame")]),
+    (b"null", [Unknown("malformed frame")]),
+    (b'"text"', [Unknown("malformed frame")]),
+    (b'{"parts":"text"}', [Unknown("malformed parts")]),
+    (b'{"parts":{"a":1}}', [Unknown("malformed parts")]),
+    (b'{"parts":[null,1,"a",[]]}', [Unknown("malformed part")] * 4),
+    (b'{"parts":[{}]}', []),
+    (b'{"parts":[{"content":null}]}', []),
+    (b'{"parts":[{"content":"text"}]}', [Unknown("malformed content")]),
+    (b'{"parts":[{"logic_id":["a"],"content":[1,null,{},{"type":[]},{"type":7}]}]}', [Unknown("malformed item")] * 5),
+    (b'{"parts":[{"content":[{"type":"text","text":7},{"type":"text"},{"type":"think","think":[]}]}]}',
+     [Unknown("malformed item")] * 2),
+    (b'{"parts":[{"content":[{"type":"image","image":7},{"type":"image","image":[7,{"image_url":7},{}]}],'
+     b'"status":"finish"}]}', []),
+    (b'{"parts":[{"content":[{"type":"quote_result"}],"meta_data":[]}]}', []),
+    (b'{"parts":[{"content":[{"type":"quote_result"}],"meta_data":{"metadata_list":[1,{"url":7,"title":[]}]}}]}', []),
+    (b'{"parts":[{"content":[{"type":"tool_result","meta_data":{"tool_result_extra":[]}}]}]}', []),
+    (b'{"parts":[{"content":[{"type":"execution_output","content":["a"]}],"status":"finish"}]}',
+     [Unknown("malformed item")]),
+    (b'{"parts":[{"content":[{"type":"system_error","content":"a"}]}]}', []),
+    (b'{"parts":[{"content":[{"type":"hologram","text":"a"}]}]}', [Unknown("hologram")]),
+    (b'{"parts":[],"last_error":{"trace":"a"}}', [Unknown("last_error")]),
+    (b'{"parts":[],"last_error":7}', [Unknown("last_error")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "wanted"), ODD)
+def test_odd_frames_are_skipped(data: bytes, wanted: list[Delta]) -> None:
+    assert decode([data, *PLAIN]) == [*wanted, *decode(PLAIN)]
+    assert decode([PLAIN[0], data, *PLAIN[1:]]) == [Text("你好"), *wanted, *decode(PLAIN)[1:]]
+
+
+def test_an_unknown_kind_is_counted_once_for_each_item() -> None:
+    frame = message(part("a", item("hologram", {}), item("hologram", {})))
+    assert decode([frame, frame, FINISH]) == [Unknown("hologram")] * 2 + [Finish()]
+
+
+NAMES = [
+    "parts",
+    "content",
+    "type",
+    "text",
+    "think",
+    "image",
+    "image_url",
+    "status",
+    "logic_id",
+    "last_error",
+    "meta_data",
+    "metadata_list",
+    "message",
+    "code",
+    "conversation_id",
+    "validation_error",
+]
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-999, 99999)
+    | st.text(max_size=4)
+    | st.sampled_from(["init", "finish", "text"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(NAMES),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(JSON, max_size=4))
+def test_nothing_the_site_sends_is_an_exception(values: list[Any]) -> None:
+    decode(orjson.dumps(value) for value in values)
+
+
+# --- surrogates ------------------------------------------------------------------------------------------------
+
+
+def escaped(text: str) -> bytes:
+    return b'{"parts":[{"logic_id":"a","content":[{"type":"text","text":"%s"}],"status":"init"}],"status":"init"}' % (
+        text.encode()
+    )
+
+
+def test_a_high_surrogate_waits_for_its_half() -> None:
+    decoder = GlmDecoder(ASSISTANT)
+    fed = [
+        decoder.feed(SseFrame("", escaped(text)))
+        for text in ("a", r"a\ud83d", r"a\ud83d\ude00", r"a\ud83d\ude00b", r"a\ud83d\ude00b\ud83d")
+    ]
+    assert fed == [[Text("a")], [], [Text("😀")], [Text("b")], []]
+    assert decoder.end() == []
+
+
+def test_no_lone_surrogate_leaves() -> None:
+    lone = r"\ud83d"
+    holder = {
+        "logic_id": "a",
+        "status": "finish",
+        "meta_data": {"metadata_list": [{"title": "LONE!", "url": "https://x/LONE!"}]},
+        "content": [
+            {"type": "text", "text": "LONE!"},
+            {"type": "think", "think": "LONE!"},
+            {"type": "code", "code": "LONE!"},
+            {"type": "execution_output", "content": "LONE!"},
+            {"type": "image", "image": [{"image_url": "https://x/LONE!"}]},
+            {"type": "quote_result"},
+            {"type": "LONE!"},
+        ],
+    }
+    datas = [
+        message(holder, conversation_id="LONE!"),
+        message(status="intervene", last_error={"intervene_text": "LONE!"}),
+    ]
+    deltas = decode(data.replace(b"LONE", lone.encode()) for data in datas)
+    assert "�!" in repr(deltas)
+    repr(deltas).encode()
+    assert len(deltas) >= 9
+
+
+# --- speed -----------------------------------------------------------------------------------------------------
+
+
+def test_work_for_a_frame_does_not_grow_with_the_text() -> None:
+    """Beyond parsing: the same frames, parsed and decoded, cost little more than parsed only."""
+    frames = [SseFrame("", message(part("a", item("text", "好" * 50_000 + "字" * more)))) for more in range(200)]
+    began = time.process_time()
+    for frame in frames:
+        orjson.loads(frame.data)
+    parsing = time.process_time() - began
+    decoder = GlmDecoder(ASSISTANT)
+    began = time.process_time()
+    for frame in frames:
+        decoder.feed(frame)
+    assert time.process_time() - began < 3 * parsing + 0.05
