@@ -114,13 +114,16 @@ class Accounts:
             return Caller(self._parse(given))
         for key in given:
             protect(key)
-            if any(hmac.compare_digest(key.encode(), known.encode()) for known in self._settings.api_keys):
+            if any(hmac.compare_digest(_bytes(key), _bytes(known)) for known in self._settings.api_keys):
                 return Caller(self._parse(self._settings.accounts), _digest(key))
         raise NoToken("This service takes its API keys only, and this is none of them.")
 
     def account(self, token: str) -> Account[Any, Any]:
         """Take one token as an account; raise `AccountExpired` when it is malformed."""
         protect(token)
+        # No site's token has other characters, and these could not stand in a header of a call.
+        if not (token.isascii() and token.isprintable()):
+            raise errors.AccountExpired
         return Account(_digest(token), self._provider.credential(token), self._sessions)
 
     def lock(self, digest: str, name: str) -> asyncio.Lock:
@@ -149,15 +152,22 @@ class Accounts:
                 self.slots.off(account.digest, error, seconds)
             case errors.AccountBarred():
                 self.slots.off(account.digest, error, off if error.retry_after is None else error.retry_after)
-            case errors.AccountExpired() | errors.SessionRefused():
+            case errors.AccountExpired():
                 self.slots.off(account.digest, error, off)
+            case errors.SessionRefused():
+                account.refuse_session()
             case errors.AddressLimited():
                 self.limit_address(error, ADDRESS_PAUSE if error.retry_after is None else error.retry_after)
             case _:
                 pass
 
     def _parse(self, tokens: Sequence[str]) -> tuple[Account[Any, Any], ...]:
-        """Take the tokens apart; malformed ones are left out unless none is left."""
+        """Take the tokens apart; malformed ones are left out unless none is left.
+
+        Raise `NoToken` when there are none: API keys without accounts of the server.
+        """
+        if not tokens:
+            raise NoToken("This service has API keys, but no accounts to use for them: set ACCOUNTS.")
         accounts: dict[str, Account[Any, Any]] = {}
         malformed: errors.AccountExpired | None = None
         for token in tokens:
@@ -182,4 +192,8 @@ def _tokens(authorization: str | None) -> list[str]:
 
 
 def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(_bytes(token)).hexdigest()
+
+
+def _bytes(token: str) -> bytes:
+    return token.encode("utf-8", "surrogatepass")

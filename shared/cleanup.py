@@ -1,8 +1,8 @@
 """Work that must not be lost: outputs are closed, conversations stopped and deleted, accounts given back."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -58,10 +58,11 @@ class Cleanup:
         forgotten = True
         try:
             if lease.conversation is None:
-                with suppress(TimeoutError):
+                with self._faults_told(), suppress(TimeoutError):
                     async with asyncio.timeout(BREAK_TIMEOUT):
                         await output.learn()
-            await output.close()
+            with self._faults_told():
+                await output.close()
             if lease.conversation is not None and not keep:
                 forgotten = await self._forget_soon(lease.conversation, lease.account)
         finally:
@@ -70,7 +71,8 @@ class Cleanup:
             self._run(self._forget(lease.conversation, lease.account))
 
     async def _finish(self, output: Output[Any], keep: bool) -> None:
-        await output.close()
+        with self._faults_told():
+            await output.close()
         conversation = output.lease.conversation
         if conversation is not None and not keep:
             await self._forget(conversation, output.lease.account)
@@ -101,6 +103,10 @@ class Cleanup:
                 log.warning("conversation_not_deleted", account=account.key, reason=error.code)
                 self._metrics.cleanup("failed")
                 return False
+            except Exception:
+                log.exception("cleanup_failed")
+                self._metrics.cleanup("error")
+                return True
         self._metrics.cleanup("deleted")
         return True
 
@@ -114,11 +120,14 @@ class Cleanup:
     def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
         return task
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("cleanup_failed", exc_info=error)
+    @contextmanager
+    def _faults_told(self) -> Iterator[None]:
+        """A fault of our own is said in the log, and is no reason to leave out the rest."""
+        try:
+            yield
+        except Exception:
+            log.exception("cleanup_failed")
             self._metrics.cleanup("error")

@@ -23,7 +23,8 @@ class Output(ABC, Generic[T]):
     async def open(self) -> T:
         """Start, and give what the site accepted with; one who is cancelled here cancels nothing."""
         self._task = asyncio.create_task(self._start)
-        return await asyncio.shield(self._task)
+        await asyncio.wait((self._task,))
+        return self._task.result()
 
     @abstractmethod
     async def learn(self) -> None:
@@ -35,9 +36,10 @@ class Output(ABC, Generic[T]):
             self._start.close()
             return
         self._task.cancel()
-        with suppress(asyncio.CancelledError, SiteError):
-            await self._task
-            await self._leave()
+        await asyncio.wait((self._task,))
+        if not self._task.cancelled() and self._task.exception() is None:
+            with suppress(SiteError):
+                await self._leave()
 
     async def _leave(self) -> None:
         """Close what was started well."""
@@ -54,10 +56,10 @@ class Stream(Output[T]):
         """Read on until the conversation has a name."""
         if self._task is None:
             return
-        try:
-            parts: Any = await asyncio.shield(self._task)
-        except SiteError:
+        await asyncio.wait((self._task,))
+        if self._task.exception() is not None:
             return
+        parts: Any = self._task.result()
         async for _ in parts:
             if self.lease.conversation is not None:
                 return

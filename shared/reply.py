@@ -75,7 +75,7 @@ class FrameStream:
     async def _judge(self, data: bytes) -> None:
         if _is_document(data):
             raise self._refuse(await self._call.answer(data))
-        self._judged = bool(data.strip())
+        self._judged = bool(data.strip(_BLANK))
 
 
 class Reply:
@@ -99,33 +99,39 @@ class Reply:
         """Give what the next read adds, perhaps nothing."""
         if self._over:
             raise StopAsyncIteration
+        deltas: list[Delta] = []
         try:
             frames = await self._frames.read()
+            self._feed(frames, deltas)
         except SiteError as error:
             self._over = True
-            return [*self._decoder.end(), Failed(error)]
+            # An end that the decoder guesses from the end of the body is none: the body broke off.
+            deltas += (delta for delta in self._decoder.end() if type(delta) not in _LAST)
+            deltas.append(Failed(error))
+        conversation = self._decoder.conversation
+        if conversation is not self._named and conversation is not None:
+            self._named = conversation
+            self._made(conversation)
+        return deltas
+
+    def _feed(self, frames: list[Any] | None, deltas: list[Delta]) -> None:
+        """Add what the frames (None: the clean end) give to `deltas`, up to the last delta of the reply."""
         if frames is None:
             self._over = True
-            return self._decoder.end()
-        return self._deltas(frames)
-
-    def _deltas(self, frames: list[Any]) -> list[Delta]:
-        decoder = self._decoder
-        deltas: list[Delta] = []
+            deltas += self._decoder.end()
+            return
         for frame in frames:
-            deltas += decoder.feed(frame)
+            deltas += self._decoder.feed(frame)
             if deltas and type(deltas[-1]) in _LAST:
                 self._over = True
-                break
-        if decoder.conversation is not self._named and decoder.conversation is not None:
-            self._named = decoder.conversation
-            self._made(decoder.conversation)
-        return deltas
+                return
 
 
 _LAST = (Finish, Failed)
+_BLANK = b" \t\r\n\xef\xbb\xbf"
+"""What may stand before a document: white space, and the bytes of a byte order mark."""
 
 
 def _is_document(data: bytes) -> bool:
     """Tell JSON and HTML from every framing: no event line and no frame head begins like them."""
-    return data.lstrip()[:1] in (b"{", b"[", b"<")
+    return data.lstrip(_BLANK)[:1] in (b"{", b"[", b"<")

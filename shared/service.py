@@ -1,8 +1,8 @@
 """All that one running service is made of, and its life from start to drained."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -51,7 +51,8 @@ class Service:
         self.accounts = Accounts(self.provider, settings, self.metrics, self._sessions)
         self._owners = Owners()
         self.cleanup = Cleanup(self.provider, self.metrics)
-        self._running: set[asyncio.Timeout] = set()
+        self._serving = 0
+        self._limits: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self.metrics.watch_accounts(self.accounts.slots.states)
@@ -82,7 +83,7 @@ class Service:
         conversation = self.provider.read_id(conversation_id) if conversation_id else None
         if conversation is None:
             return None, self.settings.keep_conversations, False
-        owner = self._owners.get(conversation_id)
+        owner = self._owners.get(conversation.id)
         if owner is None:
             return conversation, True, False
         mine = any(account.digest == owner.account for account in caller.accounts)
@@ -94,7 +95,7 @@ class Service:
         """Give the tries of one request; a continued conversation never leaves the account that owns it."""
         candidates: Sequence[Account[Any, Any]] = caller.accounts
         if conversation is not None and owner_known:
-            owner = self._owners.get(self.provider.write_id(conversation))
+            owner = self._owners.get(conversation.id)
             candidates = [a for a in candidates if owner is None or a.digest == owner.account]
         return Tries(
             self.accounts,
@@ -108,32 +109,50 @@ class Service:
 
     def keep(self, caller: Caller, account: Account[Any, Any], conversation: Conversation) -> None:
         """Remember who owns a kept conversation, and its newest tip."""
-        owner = Owner(account.digest, caller.api_key, conversation)
-        self._owners.put(self.provider.write_id(conversation), owner)
+        self._owners.put(conversation.id, Owner(account.digest, caller.api_key, conversation))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Hold while a request is served: a drain waits for it, and at its end cuts it with `Draining`."""
+        with self.awaited():
+            async with self.cuttable():
+                yield
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Hold while a request is served: a drain waits for it. Raise `Draining` when one has begun."""
         if self.draining:
             raise Draining
+        self._serving += 1
+        self._idle.clear()
         try:
-            async with asyncio.timeout(None) as limit:
-                self._running.add(limit)
-                self._idle.clear()
+            yield
+        finally:
+            self._serving -= 1
+            if not self._serving:
+                self._idle.set()
+
+    @asynccontextmanager
+    async def cuttable(self) -> AsyncIterator[None]:
+        """Do what the end of a drain cuts, with `Draining`."""
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                self._limits.add(limit)
                 try:
                     yield
                 finally:
-                    self._running.discard(limit)
-                    if not self._running:
-                        self._idle.set()
+                    self._limits.discard(limit)
         except TimeoutError:
-            raise Draining from None
+            if limit.expired():
+                raise Draining from None
+            raise
 
     async def drain(self) -> None:
         """Refuse new and queued work, let what runs go on to `DRAIN_TIMEOUT`, cut the rest, finish the clean-ups."""
         self.draining = True
         self.accounts.slots.close(Draining)
-        log.info("draining", outputs=len(self._running))
+        log.info("draining", requests=self._serving)
         if not await self._until_idle(self.settings.drain_timeout):
             self.cut()
             await self._until_idle(ERROR_FRAME_TIMEOUT)
@@ -142,7 +161,7 @@ class Service:
     def cut(self) -> None:
         """End every running output now, each with an error."""
         now = asyncio.get_running_loop().time()
-        for limit in list(self._running):
+        for limit in list(self._limits):
             limit.reschedule(now)
 
     async def _until_idle(self, seconds: float) -> bool:

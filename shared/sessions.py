@@ -27,7 +27,11 @@ class Sessions:
     def credential(self, digest: str, own: Credential) -> Credential:
         """Give the newest credential of an account; `own` is the one the client sent."""
         token = self._newest.get(digest)
-        return own if token is None else self._provider.credential(token)
+        try:
+            return own if token is None else self._provider.credential(token)
+        except AccountExpired:
+            # What the file holds is none of this version's tokens.
+            return own
 
     async def get(self, digest: str, own: Credential) -> Session:
         """Give the account's session, exchanging it if there is none or it has expired.
@@ -43,7 +47,8 @@ class Sessions:
             flight = asyncio.create_task(self._exchange(digest, own))
             self._flights[digest] = flight
             flight.add_done_callback(lambda task: self._landed(digest, task))
-        return await asyncio.shield(flight)
+        await asyncio.wait((flight,))
+        return flight.result()
 
     def drop(self, digest: str, session: Session | None) -> None:
         """Forget a session the site refused, unless a newer one has taken its place."""

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -59,10 +60,14 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
     except (OSError, orjson.JSONDecodeError) as error:
         log.warning("state_file_not_read", reason=type(error).__name__)
         return {}
-    if not isinstance(state, dict) or not all(isinstance(tokens, dict) for tokens in state.values()):
+    if not isinstance(state, dict) or not all(map(_is_tokens, state.values())):
         log.warning("state_file_not_read", reason="shape")
         return {}
     return state
+
+
+def _is_tokens(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(token, str) for token in value.values())
 
 
 def _write(path: Path, service: str, tokens: dict[str, str]) -> None:

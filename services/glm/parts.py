@@ -73,3 +73,16 @@ def found(value: Any, path: tuple[str, ...]) -> list[Any]:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, list) else []
+
+
+def sole_item(message: dict[str, Any], name: str) -> dict[str, Any]:
+    """Give the only item of the only part, if that has this name and nothing ends; else an empty object."""
+    parts = message.get("parts")
+    if type(parts) is list and len(parts) == 1 and message.get("status") == "init" and not message.get("last_error"):
+        part = parts[0]
+        if type(part) is dict and part.get("logic_id") == name and part.get("status") == "init":
+            content = part.get("content")
+            if type(content) is list and len(content) == 1 and type(content[0]) is dict:
+                item: dict[str, Any] = content[0]
+                return item
+    return {}

@@ -23,7 +23,7 @@ from shared.upstream import json
 from shared.upstream.client import Answer
 
 EXPIRED = (
-    "The site does not take this account token: log in at chatglm.cn again and copy the cookie chatglm_refresh_token."
+    "The site does not take this account token. Log in at chatglm.cn again and copy the cookie chatglm_refresh_token."
 )
 
 _TOKEN_WORDS = re.compile("请登录后继续使用|token.{0,20}(expired|invalid|过期|失效|无效)", re.IGNORECASE)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TAIL, Item, Part, address, found
+from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TAIL, Item, Part, address, found, sole_item
 from services.glm.refusals import refusal_in
 from shared.deltas import Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
 from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
@@ -146,7 +146,7 @@ class GlmDecoder:
 
     def _sole_text(self) -> Part | None:
         """Give the part being written, if it has a name and is a single text: what `_grow` can take."""
-        part = self._parts[-1] if self._at + 1 == len(self._parts) else None
+        part = self._parts[-1] if self._at + 1 == len(self._parts) and self.conversation else None
         if part is None or not part.name or part.at or len(part.slots) != 1 or len(part.items) != 1:
             return None
         item = part.items[0]
@@ -155,7 +155,7 @@ class GlmDecoder:
 
     def _grow(self, part: Part, message: dict[str, Any]) -> list[Delta] | None:
         """Take a frame that says only that this text has grown; None when it says anything else."""
-        value = _sole_item(message, part.name)
+        value = sole_item(message, part.name)
         text = value.get("text")
         item = part.items[0]
         if type(text) is not str or not text.startswith(item.tail, item.seen - len(item.tail)):
@@ -381,19 +381,6 @@ class GlmDecoder:
             return key
         keys = list(self._keys)
         return keys[int(number) - 1] if 0 < int(number) <= len(keys) else number
-
-
-def _sole_item(message: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give the only item of the only part, if that has this name and nothing ends; else an empty object."""
-    parts = message.get("parts")
-    if type(parts) is list and len(parts) == 1 and message.get("status") == "init" and not message.get("last_error"):
-        part = parts[0]
-        if type(part) is dict and part.get("logic_id") == name and part.get("status") == "init":
-            content = part.get("content")
-            if type(content) is list and len(content) == 1 and type(content[0]) is dict:
-                item: dict[str, Any] = content[0]
-                return item
-    return {}
 
 
 def _unreadable(frame: SseFrame) -> SiteError:

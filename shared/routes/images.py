@@ -22,11 +22,10 @@ async def images(request: web.Request) -> web.Response:
     async with service.running():
         caller = service.caller(request)
         ask = await parse_body(request, read_image)
+        tries = service.tries(caller)
         pictures: list[Picture] = []
         while len(pictures) < ask.n:
-            output, drawn = await service.tries(caller).run(
-                lambda lease: Work(lease, _drawer(service).draw(ask, lease)), Work.open
-            )
+            output, drawn = await tries.run(lambda lease: Work(lease, _drawer(service).draw(ask, lease)), Work.open)
             service.cleanup.finish(output, keep=service.settings.keep_conversations)
             note_account(output.lease.account)
             pictures += drawn

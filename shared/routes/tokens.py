@@ -43,6 +43,7 @@ async def _all(service: Service, accounts: tuple[Account[Any, Any], ...]) -> dic
 
 
 async def _live(service: Service, account: Account[Any, Any]) -> bool:
+    service.accounts.check_address()
     try:
         return await service.provider.check(account)
     except (AccountExpired, SessionRefused):

@@ -29,7 +29,10 @@ async def videos(request: web.Request) -> web.Response:
         output, film = await tries.run(lambda lease: Work(lease, _filmer(service).film(ask, lease)), Work.open)
         # The film belongs to its conversation, which the answer names: it is never deleted here.
         service.cleanup.finish(output, keep=True)
-        note_account(output.lease.account)
+        lease = output.lease
+        if lease.conversation is not None:
+            service.keep(caller, lease.account, lease.conversation)
+        note_account(lease.account)
     body = orjson.dumps({"created": int(time.time()), "data": [{"url": film.url, **film.about}]})
     return web.Response(body=body, content_type="application/json")
 

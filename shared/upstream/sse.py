@@ -65,10 +65,10 @@ class SseFramer:
             raise UpstreamChanged("The site sent an event of more than 16 MiB.")
 
     def _line_feeds(self, data: bytes) -> bytes:
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
-        self._after_cr = data.endswith(b"\r") if data else self._after_cr
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        rest = data[1:] if self._after_cr and data.startswith(b"\n") else data
+        if data:
+            self._after_cr = rest.endswith(b"\r")
+        return rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _without_bom(self, data: bytes) -> bytes:
         head = bytes(self._pending) + data

@@ -210,6 +210,13 @@ def test_the_conversation_is_named_by_the_first_frame() -> None:
     assert decoder.conversation == Conversation(CONVERSATION, about={"assistant_id": ASSISTANT})
 
 
+def test_the_conversation_may_be_named_late() -> None:
+    decoder = GlmDecoder(ASSISTANT)
+    for text, name in (("a", ""), ("ab", ""), ("abc", CONVERSATION)):
+        decoder.feed(SseFrame("message", message(part("a", item("text", text)), conversation_id=name)))
+    assert decoder.conversation is not None
+
+
 # --- separators ------------------------------------------------------------------------------------------------
 
 KINDS = {
@@ -469,7 +476,7 @@ ERRORS = [
     (message(status="finish", last_error={"message": "boom"}), RequestRefused, "boom"),
     (b'{"message":"\xe5\xbd\x93\xe5\x89\x8d\xe8\xbf\x98","result":[],"status":10006}', AccountBusy, "当前还"),
     (b'{"message":"refused","status":401}', SessionRefused, "refused"),
-    (b'{"message":"code: 40102, refresh token expired","status":401}', AccountExpired, "log in"),
+    (b'{"message":"code: 40102, refresh token expired","status":401}', AccountExpired, "Log in"),
     (b'{"validation_error":{"body_params":[{"loc":["a"],"msg":"field required"}]}}', UpstreamChanged, "field"),
     (b"no json", UpstreamChanged, "not JSON"),
     (b"{", UpstreamChanged, "not JSON"),

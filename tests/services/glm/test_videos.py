@@ -1,9 +1,10 @@
+import asyncio
 from typing import Any
 
 import pytest
 
 from services.glm.images import Pictures
-from services.glm.videos import check, job
+from services.glm.videos import _to_its_end, check, job
 from shared.deltas import Failed, Finish, Image, Text
 from shared.errors import AccountBusy, ContentBlocked, RequestRefused
 from shared.openai.requests import VideoRequest
@@ -99,3 +100,21 @@ def test_pictures_are_collected_in_order_each_once() -> None:
 def test_a_drawing_that_is_refused(last: Finish | Failed, wanted: type[Exception]) -> None:
     with pytest.raises(wanted):
         Pictures().feed([Image("https://s/1.png"), last])
+
+
+async def test_what_creates_something_runs_to_its_end() -> None:
+    go, made = asyncio.Event(), asyncio.Event()
+
+    async def create() -> None:
+        await go.wait()
+        made.set()
+
+    caller = asyncio.create_task(_to_its_end(create()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert made.is_set()
