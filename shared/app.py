@@ -11,8 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from shared import context, logs
-from shared.errors import SiteError, UpstreamChanged
-from shared.openai.errors import ApiError, Internal, MethodNotAllowed, NotFound, body, from_site
+from shared.faults import told
+from shared.openai.errors import ApiError, MethodNotAllowed, NotFound, body
 from shared.provider import Draws, Films, Provider, Site
 from shared.routes import chat, health, images, models, tokens, videos
 from shared.service import SERVICE, Service
@@ -25,6 +25,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ALLOWED_METHODS = "GET, POST, OPTIONS"
 PREFLIGHT_AGE = "86400"
 """Seconds a browser may remember a preflight."""
+
+CLIENT_LEFT = 499
+"""The status, in log and metrics, of a request whose client did not wait for the answer."""
 
 QUIET = frozenset({"/ping", "/healthz", "/readyz", "/metrics"})
 """Paths asked by machines every few seconds: not worth a log line each."""
@@ -119,7 +122,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     service = request.app[SERVICE]
     name = context.begin(request)
     began = time.monotonic()
-    status = 499
+    status = CLIENT_LEFT
     try:
         response = await _answer(request, handler, name)
         status = response.status
@@ -145,28 +148,15 @@ async def _answer(request: web.Request, handler: Handler, name: str) -> web.Stre
         return _preflight(request)
     try:
         return await handler(request)
-    except SiteError as error:
-        _log_refusal(error)
-        return _error(from_site(error))
-    except ApiError as error:
-        return _error(error)
     except web.HTTPMethodNotAllowed as error:
         return _error(MethodNotAllowed(error.allowed_methods))
     except web.HTTPNotFound:
         return _error(NotFound())
     except ConnectionError:
         # The client has gone in the middle of a write; nobody reads this answer.
-        return _error(Internal(name))
-    except Exception:
-        log.exception("internal_error")
-        return _error(Internal(name))
-
-
-def _log_refusal(error: SiteError) -> None:
-    if isinstance(error, UpstreamChanged):
-        log.error("upstream_changed", reason=error.message, shape=error.shape)
-    else:
-        log.info("refused", code=error.code, reason=error.message)
+        return web.Response(status=CLIENT_LEFT)
+    except Exception as error:  # noqa: BLE001 - `told` logs it
+        return _error(told(error, name))
 
 
 def _error(error: ApiError) -> web.Response:

@@ -43,7 +43,7 @@ class Downstream:
     async def end(self, data: bytes) -> None:
         """Write the last frames and close the body."""
         await self.write(data)
-        self.response.stop_streaming()
+        self._stop_pings()
         await self.response.write_eof()
 
     def close(self) -> None:
@@ -52,7 +52,11 @@ class Downstream:
             self._timer.cancel()
         if self._early is not None:
             self._early.cancel()
-        if self.response.prepared:
+        self._stop_pings()
+
+    def _stop_pings(self) -> None:
+        # Raised while there are none: a head that could not be written has begun nothing.
+        with suppress(RuntimeError):
             self.response.stop_streaming()
 
     def _send_head(self) -> None:

@@ -217,13 +217,15 @@ class Settings:
 def read_site(site_type: type[SiteT], environ: Mapping[str, str], provider: str) -> SiteT:
     """Make a provider's `Site`: its defaults, each field replaced by `<PROVIDER>_<FIELD>` where that is set.
 
-    Lists are separated by commas, mappings are JSON objects. Raise `SettingsError`.
+    A field whose metadata has `variable` is read from that one too: a name its users have always set. Lists are
+    separated by commas, mappings are JSON objects. Raise `SettingsError`.
     """
     hints = get_type_hints(site_type)
     values = {}
     for item in attrs.fields(site_type):
         kind, make = _kind_of(hints[item.name])
-        found = _find(environ, (f"{_prefix(provider)}{item.name.upper()}",), secret=False)
+        names = (f"{_prefix(provider)}{item.name.upper()}", item.metadata.get("variable", ""))
+        found = _find(environ, names, secret=False)
         if found is not None:
             values[item.name] = make(_parse(*found, kind))
     return site_type(**values)

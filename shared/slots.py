@@ -1,6 +1,7 @@
 """Which account writes the next output: the choice, the waiting in order, the cool-downs. Knows no token."""
 
 import asyncio
+from bisect import insort
 from collections.abc import Callable, Collection, Mapping
 
 from attrs import define, field
@@ -13,6 +14,9 @@ REFUSED_PAUSE = 10.0
 BUSY_PAUSE = 1.0
 BUSY_PAUSE_MOST = 5.0
 """Seconds an account rests when the site calls it busy: doubled each time in a row, up to the most."""
+
+SLOTS_MOST = 10_000
+"""Accounts remembered at once; beyond, those looked at longest ago are forgotten, unless they run."""
 
 
 @define
@@ -35,9 +39,15 @@ class Slot:
             return "running"
         return "resting" if self.resting_until > now else "free"
 
+    def next_change(self, now: float) -> float:
+        """Tell when it may become fit by itself (loop time; infinite if it is so already)."""
+        moments = (self.resting_until, self.off_until, self.refused_at + REFUSED_PAUSE)
+        return min((moment for moment in moments if moment > now), default=float("inf"))
+
 
 @define(eq=False)
 class _Waiter:
+    turn: int
     candidates: Collection[str]
     granted: asyncio.Future[str] = field(factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -45,7 +55,7 @@ class _Waiter:
 class Slots:
     """The outputs running on each account, `size` at most, and who waits for one.
 
-    Waiters are served in the order they came. An account that is off (expired, limited, barred) is the last choice.
+    Waiters are served in the order of their turns. An account that is off (expired, limited, barred) is the last choice.
     """
 
     def __init__(self, size: int) -> None:
@@ -53,17 +63,23 @@ class Slots:
         self._slots: dict[str, Slot] = {}
         self._waiters: list[_Waiter] = []
         self._grants = 0
+        self._turns = 0
         self._wake: asyncio.TimerHandle | None = None
         self._closed: Callable[[], Exception] | None = None
 
-    async def acquire(self, candidates: Collection[str], wait: float) -> str:
+    def turn(self) -> int:
+        """Give a request its place in the queue: it keeps it however often it has to ask."""
+        self._turns += 1
+        return self._turns
+
+    async def acquire(self, candidates: Collection[str], wait: float, turn: int) -> str:
         """Give one of `candidates` to run on, waiting at most `wait` seconds.
 
-        Raise the newest refusal of the candidates when all are off and were tried a moment ago, `AccountBusy` when
-        the wait is over, and what `close` was given.
+        Raise the weightiest refusal of the candidates when all are off and were tried a moment ago, `AccountBusy`
+        when the wait is over, and what `close` was given.
         """
-        waiter = _Waiter(candidates)
-        self._waiters.append(waiter)
+        waiter = _Waiter(turn, candidates)
+        insort(self._waiters, waiter, key=_turn_of)
         self._grant()
         if waiter.granted.done():
             return waiter.granted.result()
@@ -83,21 +99,21 @@ class Slots:
 
     def succeeded(self, account: str) -> None:
         """The site took the account: it is on again, whatever was refused before."""
-        slot = self._slots[account]
+        slot = self._slot(account)
         slot.off_until = slot.resting_until = 0.0
         slot.refusal = None
         slot.busy_in_a_row = 0
 
     def busy(self, account: str) -> None:
         """The site says that the account is writing elsewhere: let it rest shortly."""
-        slot = self._slots[account]
+        slot = self._slot(account)
         pause = min(BUSY_PAUSE * 2**slot.busy_in_a_row, BUSY_PAUSE_MOST)
         slot.busy_in_a_row += 1
         slot.resting_until = self._now() + pause
 
     def off(self, account: str, refusal: SiteError, seconds: float) -> None:
         """The site refused the account: put it off for `seconds`, remembering why."""
-        slot = self._slots[account]
+        slot = self._slot(account)
         now = self._now()
         slot.off_until = now + seconds
         slot.refused_at = now
@@ -144,7 +160,7 @@ class Slots:
             waiter.granted.set_exception(self._closed())
             return None
         now = self._now()
-        slots = {account: self._slots.setdefault(account, Slot()) for account in waiter.candidates}
+        slots = {account: self._slot(account) for account in waiter.candidates}
         able = [account for account, slot in slots.items() if slot.off_until <= now] or [
             account for account, slot in slots.items() if slot.refused_at + REFUSED_PAUSE <= now
         ]
@@ -155,7 +171,7 @@ class Slots:
             return None
         free = [a for a in able if slots[a].running < self._size and slots[a].resting_until <= now]
         if not free:
-            rests = [slots[a].resting_until for a in able if slots[a].running < self._size]
+            rests = [slot.next_change(now) for slot in slots.values() if slot.running < self._size]
             return min(rests, default=float("inf"))
         self._take(min(free, key=lambda account: slots[account].used), waiter)
         return None
@@ -177,11 +193,25 @@ class Slots:
 
     def _still_busy(self, candidates: Collection[str]) -> SiteError:
         now = self._now()
-        rests = [self._slots[account].resting_until - now for account in candidates]
+        rests = [self._slot(account).resting_until - now for account in candidates]
         return AccountBusy("Every account is busy with another answer.", retry_after=max(BUSY_PAUSE_MOST, min(rests)))
+
+    def _slot(self, account: str) -> Slot:
+        """Give the state of an account, and forget another's when there are too many."""
+        slot = self._slots.pop(account, None) or Slot()
+        self._slots[account] = slot
+        if len(self._slots) > SLOTS_MOST:
+            idle = next((other for other, state in self._slots.items() if not state.running), account)
+            if idle != account:
+                del self._slots[idle]
+        return slot
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _turn_of(waiter: _Waiter) -> int:
+    return waiter.turn
 
 
 def _again(refusal: SiteError, left: float) -> SiteError:

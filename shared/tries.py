@@ -39,6 +39,7 @@ class Tries:
         self._backoff = settings.retry_backoff
         self._retries = settings.retries
         self._wait = settings.account_wait
+        self._turn = accounts.slots.turn()
         self._left = {account.digest: account for account in candidates}
         self._owner_known = owner_known
         self._keep = keep
@@ -51,19 +52,25 @@ class Tries:
         """Start an output on one account after the other until `use` of it succeeds.
 
         Who gets the output back owns it: it goes to `Cleanup.finish` or `Cleanup.abandon`. A try that fails is closed
-        and its conversation deleted before the next begins; one that is cancelled is handed to clean-up at once.
-        Raise the `SiteError` that says best why nothing worked.
+        and its conversation deleted before the next begins; the last one, and one that is cancelled, are handed to
+        clean-up at once. Raise the `SiteError` that says best why nothing worked.
         """
         lease = await self._lease(self._left)
         while True:
             output = start(lease)
             try:
                 result = await use(output)
-            except errors.SiteError as error:
+            except errors.SiteError as refusal:
+                error = self._meaning(lease.account, refusal)
+                # Noted before anyone else can be granted the account.
+                self._accounts.failed(lease.account, error)
                 candidates = self._candidates(lease.account, error)
-                await asyncio.shield(self._cleanup.abandon(output, keep=self._keep))
+                closing = self._cleanup.abandon(output, keep=self._keep)
+                if not candidates:
+                    raise self._verdict(error) from refusal.__cause__
+                await asyncio.wait((closing,))
                 if isinstance(error, errors.UpstreamUnavailable):
-                    await self._back_off(error)
+                    await self._back_off()
                 lease = await self._lease(candidates)
             except BaseException:
                 self._cleanup.abandon(output, keep=self._keep)
@@ -72,39 +79,56 @@ class Tries:
                 self._accounts.slots.succeeded(lease.account.digest)
                 return output, result
 
+    def _meaning(self, account: Account[Any, Any], error: errors.SiteError) -> errors.SiteError:
+        """A session that is refused right after it was exchanged means that the account's token is."""
+        renewed = isinstance(error, errors.SessionRefused) and account.digest in self._renewed
+        return errors.AccountExpired() if renewed else error
+
     def _candidates(self, account: Account[Any, Any], error: errors.SiteError) -> Collection[str]:
-        """Note what a refusal means before anyone else is granted the account; give who may try next."""
+        """Give the accounts that may try next; none when the refusal is final."""
         if isinstance(error, errors.SessionRefused):
-            account.refuse_session()
-            if account.digest not in self._renewed:
-                self._renewed.add(account.digest)
-                return (account.digest,)
-        self._accounts.failed(account, error)
-        if isinstance(error, errors.UpstreamUnavailable | errors.AccountBusy):
+            self._renewed.add(account.digest)
+            return (account.digest,)
+        if isinstance(error, errors.UpstreamUnavailable):
+            self._retries -= 1
+            return self._left if self._retries >= 0 else ()
+        if isinstance(error, errors.AccountBusy):
             return self._left
-        self._failures.append(error)
-        if error.next_account or (isinstance(error, errors.ConversationUnknown) and not self._owner_known):
+        if self._of_account(error):
+            self._failures.append(error)
             del self._left[account.digest]
             return self._left
         return ()
 
-    async def _back_off(self, error: errors.UpstreamUnavailable) -> None:
-        if self._retries == 0:
-            raise error
-        self._retries -= 1
+    def _verdict(self, error: errors.SiteError) -> errors.SiteError:
+        """Give what the client hears: the site's word on the request itself, else the weightiest of all failures."""
+        if self._of_account(error) or isinstance(error, errors.UpstreamUnavailable):
+            return errors.worst([*self._failures, error])
+        return error
+
+    def _of_account(self, error: errors.SiteError) -> bool:
+        """Tell whether another account may get another answer."""
+        return error.next_account or (isinstance(error, errors.ConversationUnknown) and not self._owner_known)
+
+    async def _back_off(self) -> None:
         self._metrics.retried()
         await asyncio.sleep(self._backoff * random.uniform(0.5, 1.5))
         self._backoff *= 2
 
     async def _lease(self, candidates: Collection[str]) -> Lease[Any, Any]:
-        if not candidates:
-            raise errors.worst(self._failures)
         self._accounts.check_address()
         loop = asyncio.get_running_loop()
         asked = loop.time()
         try:
-            digest = await self._accounts.slots.acquire(tuple(candidates), self._wait)
+            digest = await self._accounts.slots.acquire(tuple(candidates), self._wait, self._turn)
         except errors.SiteError as error:
             raise errors.worst([*self._failures, error]) from None
         self._wait = max(0.0, self._wait - (loop.time() - asked))
-        return Lease(self._left[digest], self._accounts)
+        lease = Lease(self._left[digest], self._accounts)
+        try:
+            # It may have been limited while this request waited.
+            self._accounts.check_address()
+        except errors.AddressLimited:
+            lease.free()
+            raise
+        return lease

@@ -32,11 +32,12 @@ class Glm(Provider[GlmCredential, GlmSession]):
 
     name = "glm"
     site_type = GlmSite
-    default_model = "glm-4-plus"
+    default_model = "glm"
     models = tuple(
         map(
             Model,
             (
+                "glm",
                 "glm-4-plus",
                 "glm-4",
                 "glm-4v",

@@ -10,8 +10,9 @@ from shared.attachments import Attached
 from shared.context import note_account, request_id
 from shared.downstream import Downstream
 from shared.errors import RequestRefused, SiteError
+from shared.faults import told
 from shared.openai.chunks import Chunks, Completion, Face, Rendering
-from shared.openai.errors import ApiError, frame, from_site
+from shared.openai.errors import frame
 from shared.openai.parse import read_chat
 from shared.openai.requests import ChatRequest
 from shared.outputs import Stream
@@ -34,11 +35,12 @@ class Asked:
 async def chat(request: web.Request) -> web.StreamResponse:
     """Answer a chat request."""
     service = request.app[SERVICE]
-    async with service.running():
-        asked = await _read(service, request)
-        if not asked.chat.stream:
-            return await _whole(service, request, asked)
-    return await Streamed(service, request, asked).answer()
+    with service.awaited():
+        async with service.cuttable():
+            asked = await _read(service, request)
+            if not asked.chat.stream:
+                return await _whole(service, request, asked)
+        return await Streamed(service, request, asked).answer()
 
 
 async def _read(service: Service, request: web.Request) -> Asked:
@@ -97,12 +99,14 @@ class Streamed:
         """Write the answer; raise what went wrong while a status can still be given, else write its frame."""
         self._service.metrics.stream_opened()
         try:
-            async with self._service.running():
+            async with self._service.cuttable():
                 await self._write()
-        except (SiteError, ApiError) as error:
+        except ConnectionError:
+            raise
+        except Exception as error:
             if not self._down.begun:
                 raise
-            await self._down.end(frame(from_site(error) if isinstance(error, SiteError) else error))
+            await self._down.end(frame(told(error, request_id(self._request))))
         finally:
             self._down.close()
             self._service.metrics.stream_closed()
@@ -118,6 +122,9 @@ class Streamed:
             rest = await self._relay(reply, rendering, chunks, first)
             reason = rendering.reason()
             ended = True
+        except SiteError as error:
+            self._service.accounts.failed(output.lease.account, error)
+            raise
         finally:
             if not ended:
                 self._service.cleanup.abandon(output, keep=self._asked.chat.keep)

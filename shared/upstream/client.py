@@ -1,9 +1,11 @@
 """The only HTTP client towards the sites: their hosts, time-outs, proxy and gateway."""
 
 import asyncio
+import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from attrs import field, frozen
@@ -154,10 +156,9 @@ class Upstream:
 
         `limit` is in bytes. Send no account header with it. Raise `UpstreamChanged` when the address is refused.
         """
-        url = "https://" + url.partition("://")[2]
         async with self._counted(kind, FILE_TIMEOUT):
             try:
-                response = await self._request_granted(method, url, headers or {}, body)
+                response = await self._request_granted(method, _secure(url), headers or {}, body)
             except AddressRefused as error:
                 raise UpstreamChanged(f"The site named a file that is not fetched: {error}.") from error
             return await _answer(response, limit)
@@ -188,20 +189,19 @@ class Upstream:
         )
 
     async def _request_granted(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+        self, method: str, target: URL, headers: Mapping[str, str], body: bytes | None
     ) -> aiohttp.ClientResponse:
-        target = URL(url, encoded=True)
-        if self._settings.upstream_gateway or target.host in self._hosts:
-            address, name = self._address(url), None
+        host = read_host(target.raw_host or "")
+        if self._settings.upstream_gateway or host in self._hosts:
+            address, name = self._address(str(target)), None
         else:
-            host = read_host(target.raw_host or "")
             # The connection goes to the address that was checked; TLS still asks for the name.
             found = (
                 await checked_addresses(host, target.port or 443, allow_private=self._settings.allow_private_urls)
             )[0]
             text = f"[{found}]" if found.version == 6 else str(found)
             address, name = URL(f"https://{text}:{target.port}{target.raw_path_qs}", encoded=True), str(host)
-            headers = {"Host": target.authority, **headers}
+            headers = {"Host": target.host_port_subcomponent or "", **headers}
         return await self._session.request(
             method, address, headers=headers, data=body, allow_redirects=False, server_hostname=name, proxy=self._proxy
         )
@@ -239,6 +239,20 @@ def through(gateway: str, url: str) -> str:
     """Write the address of `url` behind a gateway: `http://h:p/<scheme>/<host>/<path>?<query>`."""
     scheme, _, rest = url.partition("://")
     return f"{gateway.rstrip('/')}/{scheme}/{rest}"
+
+
+def _secure(url: str) -> URL:
+    """Read an address that a site named, as https whatever it says; raise `UpstreamChanged` when it is none."""
+    scheme, _, rest = url.partition("://")
+    try:
+        # Such addresses hold file names, and not every site escapes them.
+        target = URL("https://" + quote(rest, safe=string.punctuation), encoded=True)
+        named = scheme.lower() in ("http", "https") and target.host and target.port and target.user is None
+    except ValueError:
+        named = False
+    if not named:
+        raise UpstreamChanged("The site named a file by something else than an https address.")
+    return target
 
 
 def _content_type(response: aiohttp.ClientResponse) -> str:

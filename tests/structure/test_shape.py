@@ -39,9 +39,10 @@ def sources() -> list[Path]:
 
 
 def tracked_texts() -> Iterator[tuple[str, str]]:
-    skipped = {".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+    skipped = re.compile(r"\.git|\.venv.*|__pycache__|\..*_cache|\.hypothesis")
     for path in sorted(ROOT.rglob("*")):
-        if path.is_file() and not skipped & set(path.parts) and path != Path(__file__).resolve():
+        ours = not any(map(skipped.fullmatch, path.relative_to(ROOT).parts))
+        if ours and path.is_file() and path != Path(__file__).resolve():
             try:
                 yield str(path.relative_to(ROOT)), path.read_text("utf-8")
             except UnicodeDecodeError:
