@@ -13,8 +13,8 @@ from aiohttp import web
 from shared import context, logs
 from shared.faults import told
 from shared.openai.errors import ApiError, MethodNotAllowed, NotFound, body
-from shared.provider import Draws, Films, Provider, Site
-from shared.routes import chat, health, images, models, tokens, videos
+from shared.provider import Draws, Films, Provider, Site, Speaks, Transcribes
+from shared.routes import audio, chat, health, images, models, tokens, videos
 from shared.service import SERVICE, Service
 from shared.settings import Settings, SettingsError, read_site
 
@@ -35,6 +35,8 @@ QUIET = frozenset({"/ping", "/healthz", "/readyz", "/metrics"})
 CAPABILITIES: tuple[tuple[type, str, str, Handler], ...] = (
     (Draws, "POST", "/v1/images/generations", images.images),
     (Films, "POST", "/v1/videos/generations", videos.videos),
+    (Speaks, "POST", "/v1/audio/speech", audio.speech),
+    (Transcribes, "POST", "/v1/audio/transcriptions", audio.transcriptions),
 )
 """A route for each capability a provider may have."""
 

@@ -30,6 +30,16 @@ class Output(ABC, Generic[T]):
     async def learn(self) -> None:
         """Go on until the site has named the conversation, or nothing more can come."""
 
+    async def _named_or_started(self) -> asyncio.Task[T] | None:
+        """Wait for either: some sites name a conversation before they are asked. None if there was no start at all."""
+        if self._task is not None:
+            named = asyncio.create_task(self.lease.named.wait())
+            try:
+                await asyncio.wait((self._task, named), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                named.cancel()
+        return self._task
+
     async def close(self) -> None:
         """End it: cancel what still runs, close the upstream call."""
         if self._task is None:
@@ -54,12 +64,10 @@ class Stream(Output[T]):
 
     async def learn(self) -> None:
         """Read on until the conversation has a name."""
-        if self._task is None:
+        task = await self._named_or_started()
+        if task is None or self.lease.conversation is not None or task.exception() is not None:
             return
-        await asyncio.wait((self._task,))
-        if self._task.exception() is not None:
-            return
-        parts: Any = self._task.result()
+        parts: Any = task.result()
         async for _ in parts:
             if self.lease.conversation is not None:
                 return
@@ -73,13 +81,7 @@ class Work(Output[T]):
 
     async def learn(self) -> None:
         """Wait until the conversation has a name or the work has ended."""
-        if self._task is None:
-            return
-        named = asyncio.create_task(self.lease.named.wait())
-        try:
-            await asyncio.wait((self._task, named), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            named.cancel()
+        await self._named_or_started()
 
 
 async def _enter(context: AbstractAsyncContextManager[T]) -> T:

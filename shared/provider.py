@@ -1,7 +1,7 @@
 """The contract between `shared` and a service: what a provider is, and what it is handed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -183,11 +183,13 @@ class Speaks(Protocol):
     """A provider with `POST /v1/audio/speech`."""
 
     def check_speech(self, request: "SpeechRequest") -> None:
-        """Refuse a voice or format this site does not have, before an account is leased."""
+        """Refuse a voice or text this site does not read, before an account is leased."""
         ...
 
-    def speak(self, request: "SpeechRequest", lease: "Lease[Any, Any]") -> AbstractAsyncContextManager[Any]:
-        """Speak; gives an async iterator of mp3 parts, in order."""
+    def speak(
+        self, request: "SpeechRequest", lease: "Lease[Any, Any]"
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Speak; gives mp3 files in order, each as soon as it is there."""
         ...
 
 
@@ -196,5 +198,5 @@ class Transcribes(Protocol):
     """A provider with `POST /v1/audio/transcriptions`."""
 
     async def transcribe(self, request: "TranscriptionRequest", lease: "Lease[Any, Any]") -> str:
-        """Give the words heard, empty when there were none."""
+        """Give the words heard, empty when there were none. The sound is mp3, unless nothing could convert it."""
         ...

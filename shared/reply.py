@@ -54,8 +54,8 @@ class FrameStream:
             raise refuse(await call.answer())
         begun = b""
         if call.content_type != content_type:
-            begun = await call.read()
-            if not begun or _is_document(begun):
+            begun = await _beginning(call, b"")
+            if not begun.strip(_BLANK) or _is_document(begun):
                 raise refuse(await call.answer(begun))
         return cls(call, framer, refuse, begun)
 
@@ -63,19 +63,18 @@ class FrameStream:
         """Give the frames of the next read of the body."""
         if self._over:
             return None
-        data = self._begun or await self._call.read()
-        self._begun = b""
-        if not self._judged:
-            await self._judge(data)
+        data = await (self._call.read() if self._judged else self._first())
         if data:
             return self._framer.feed(data)
         self._over = True
         return self._framer.end()
 
-    async def _judge(self, data: bytes) -> None:
+    async def _first(self) -> bytes:
+        data = await _beginning(self._call, self._begun)
         if _is_document(data):
             raise self._refuse(await self._call.answer(data))
-        self._judged = bool(data.strip(_BLANK))
+        self._judged = True
+        return data
 
 
 class Reply:
@@ -130,6 +129,13 @@ class Reply:
 _LAST = (Finish, Failed)
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 """What may stand before a document: white space, and the bytes of a byte order mark."""
+
+
+async def _beginning(call: Call, begun: bytes) -> bytes:
+    """Read on until there is a byte that tells a document from a stream, or nothing more comes."""
+    while not begun.strip(_BLANK) and (part := await call.read()):
+        begun += part
+    return begun
 
 
 def _is_document(data: bytes) -> bool:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from shared.accounts import Account, Accounts, Caller
 from shared.attachments import Fetcher
+from shared.audio import CONVERSIONS
 from shared.cleanup import Cleanup
 from shared.conversations import Owner, Owners
 from shared.errors import ConversationUnknown
@@ -44,6 +45,7 @@ class Service:
         self.upstream = Upstream(site.hosts, settings, self.metrics)
         self.provider = provider_type(site, self.upstream)
         self.fetcher = Fetcher(settings)
+        self.converting = asyncio.Semaphore(CONVERSIONS)
         self.style = Style(settings.thinking, settings.references)
         self.draining = False
         self._newest = CredentialFile(settings.state_file, provider_type.name)

@@ -55,7 +55,8 @@ class _Waiter:
 class Slots:
     """The outputs running on each account, `size` at most, and who waits for one.
 
-    Waiters are served in the order of their turns. An account that is off (expired, limited, barred) is the last choice.
+    Waiters are served in the order of their turns. An account that is off (expired, limited, barred) is the last
+    choice.
     """
 
     def __init__(self, size: int) -> None:

@@ -15,7 +15,7 @@ from services.glm.refusals import not_made, text_of
 from services.glm.session import GlmCredential, GlmSession
 from shared.accounts import Lease
 from shared.attachments import Attachment
-from shared.errors import RequestRefused, SiteError, UpstreamUnavailable
+from shared.errors import RequestRefused, SessionRefused, SiteError, UpstreamUnavailable
 from shared.openai.requests import VideoRequest
 from shared.provider import Conversation, Film
 from shared.upstream.client import Upstream
@@ -35,8 +35,8 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 RUNNING = ("init", "processing")
 """States of a video that is not done."""
 
-MISSED_LOOKS = 5
-"""Looks in a row that may fail before a video is given up: the site goes on making it."""
+MISSED_CALLS = 5
+"""Calls in a row that may fail before a video is given up: the site goes on making it."""
 
 T = TypeVar("T")
 GlmLease = Lease[GlmCredential, GlmSession]
@@ -79,7 +79,7 @@ class Videos:
         if key_and_id := _audio(request.extra.get("audio_id")):
             key, audio = key_and_id
             body = {"chat_id": video, "key": key, "audio_id": audio}
-            composed = await self._calls.video(await lease.account.session(), "POST", "/static/composite_video", body)
+            composed = await self._call(lease, "POST", "/static/composite_video", body)
             url = text_of(composed, "url")
         await self._forget(left, lease)
         return Film(
@@ -130,6 +130,25 @@ class Videos:
         lease.made(left)
         return video, conversation, left
 
+    async def _call(
+        self, lease: GlmLease, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        """Call about a video that is ordered.
+
+        What fails is called again here, and fails for good in the end: else the whole video would be ordered anew.
+        """
+        missed = SiteError()
+        for _ in range(MISSED_CALLS):
+            try:
+                return await self._calls.video(await lease.account.session(), method, path, body)
+            except SessionRefused as error:
+                lease.account.refuse_session()
+                missed = error
+            except UpstreamUnavailable as error:
+                missed = error
+            await asyncio.sleep(self._calls.site.video_pause)
+        raise SiteError(f"The site could not be asked for the video it makes. {missed.message}")
+
     async def _forget(self, left: Conversation, lease: GlmLease) -> None:
         """Delete what a finished video leaves at the site, the video's file excepted. A failure is only logged."""
         try:
@@ -142,18 +161,10 @@ class Videos:
         site = self._calls.site
         loop = asyncio.get_running_loop()
         until = loop.time() + site.video_limit
-        missed = 0
         while loop.time() < until:
-            try:
-                seen = await self._calls.video(await lease.account.session(), "GET", f"/chat/status/{video}")
-                missed = 0
-            except UpstreamUnavailable:
-                missed += 1
-                if missed >= MISSED_LOOKS:
-                    raise
-            else:
-                if seen.get("status") not in RUNNING:
-                    return _finished(seen)
+            seen = await self._call(lease, "GET", f"/chat/status/{video}")
+            if seen.get("status") not in RUNNING:
+                return _finished(seen)
             await asyncio.sleep(site.video_pause)
         raise SiteError(f"The site did not finish the video within {site.video_limit:g} seconds.")
 

@@ -4,15 +4,22 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from aiohttp import web
+from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from shared.openai.errors import TooLarge
+from shared.errors import AttachmentTooLarge
+from shared.openai.errors import BadRequest, TooLarge
 from shared.service import SERVICE
 
 T = TypeVar("T")
 
 LARGE = 4 * 1024 * 1024
 """Bytes above which a body is parsed off the event loop."""
+
+FIELD_LIMIT = 64 * 1024
+FIELDS_MOST = 100
+"""Bytes of a text field of a form, and how many there may be."""
+NOT_A_FORM = "The request body must be a form: multipart/form-data, as `curl -F` and the OpenAI clients send it."
 
 
 async def parse_body(request: web.Request, read: Callable[[bytes], T]) -> T:
@@ -32,3 +39,43 @@ async def read_body(request: web.Request) -> bytes:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise TooLarge(limit) from None
+    except web.RequestPayloadError as error:
+        raise BadRequest("The request body is not encoded as its headers say.") from error
+
+
+async def read_form(request: web.Request, upload: str, limit: int) -> tuple[dict[str, str], bytes | None, str]:
+    """Read a form: its text fields, and bytes (at most `limit`) and name of the file in its field `upload`, if any.
+
+    Raise `BadRequest` when the body is no form, `AttachmentTooLarge` and `TooLarge` when it is too much.
+    """
+    body_limit = request.app[SERVICE].settings.max_body_mb * 1024 * 1024
+    if (request.content_length or 0) > body_limit:
+        raise TooLarge(body_limit)
+    if request.content_type != "multipart/form-data":
+        raise BadRequest(NOT_A_FORM)
+    fields: dict[str, str] = {}
+    data, name = None, ""
+    try:
+        reader = await request.multipart()
+        while (part := await reader.next()) is not None:
+            if isinstance(part, MultipartReader) or part.name is None or len(fields) > FIELDS_MOST:
+                raise BadRequest(NOT_A_FORM)
+            if part.name == upload and part.filename is not None:
+                data, name = await _read_part(part, limit), part.filename
+            else:
+                fields[part.name] = (await _read_part(part, FIELD_LIMIT)).decode("utf-8", "replace")
+    except (ValueError, KeyError, AssertionError, HttpProcessingError) as error:
+        raise BadRequest(NOT_A_FORM) from error
+    return fields, data, name
+
+
+async def _read_part(part: BodyPartReader, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while not part.at_eof():
+        piece = await part.read_chunk()
+        size += len(piece)
+        if size > limit:
+            raise AttachmentTooLarge(f"The form's field `{part.name}` is larger than {limit / 2**20:g} MiB.")
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -4,6 +4,7 @@ import asyncio
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +30,9 @@ ANSWER_LIMIT = 16 * 1024 * 1024
 FILE_LIMIT = 256 * 1024 * 1024
 """Bytes of a result file above which it is not fetched."""
 
+LARGE = 1024 * 1024
+"""Bytes of a request body above which it is sent in pieces."""
+
 READ_SIZE = 64 * 1024
 _CONNECT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 _AUTOMATIC_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -42,6 +46,12 @@ class Answer:
     content_type: str
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+
+    @property
+    def retry_after(self) -> float | None:
+        """The `Retry-After` header, in seconds; the form with a date is not read."""
+        value = self.headers.get("Retry-After", "")
+        return float(value) if value.isascii() and value.isdigit() else None
 
     def json(self) -> Any:
         """Read the body as JSON; raise `UpstreamUnavailable` when it is something else (a page, mostly)."""
@@ -76,6 +86,8 @@ class Call:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
+            if data := self._arrived():
+                return data
             raise UpstreamUnavailable("The site broke off in the middle of its answer.") from error
         finally:
             self._waiting_since = None
@@ -84,6 +96,16 @@ class Call:
         """Read the rest as a whole reply; `begun` is what was read of it before."""
         body = await _whole(self.read, begun, ANSWER_LIMIT)
         return Answer(self.status, self.content_type, self.headers, body)
+
+    def _arrived(self) -> bytes:
+        """Give what came before the connection broke and was not read yet: aiohttp would raise first and drop it."""
+        content = self._response.content
+        error: Any = content.exception()
+        nothing: Any = None
+        content.set_exception(nothing)
+        data = content.read_nowait()
+        content.set_exception(error)
+        return data
 
     def close(self) -> None:
         """End the call: the connection is closed unless the body was read to its end."""
@@ -120,6 +142,8 @@ class Upstream:
             read_bufsize=READ_SIZE,
             trust_env=False,
         )
+        # By itself aiohttp would send a GET again on a fresh connection: with a nonce that has been used.
+        self._session._retry_connection = False
 
     async def close(self) -> None:
         """Close every connection."""
@@ -183,7 +207,7 @@ class Upstream:
             method,
             self._route(url),
             headers=headers,
-            data=body,
+            data=_sendable(body),
             allow_redirects=False,
             proxy=self._proxy,
         )
@@ -203,7 +227,13 @@ class Upstream:
             address, name = URL(f"https://{text}:{target.port}{target.raw_path_qs}", encoded=True), str(host)
             headers = {"Host": target.host_port_subcomponent or "", **headers}
         return await self._session.request(
-            method, address, headers=headers, data=body, allow_redirects=False, server_hostname=name, proxy=self._proxy
+            method,
+            address,
+            headers=headers,
+            data=_sendable(body),
+            allow_redirects=False,
+            server_hostname=name,
+            proxy=self._proxy,
         )
 
     def _route(self, url: str) -> URL:
@@ -253,6 +283,11 @@ def _secure(url: str) -> URL:
     if not named:
         raise UpstreamChanged("The site named a file by something else than an https address.")
     return target
+
+
+def _sendable(body: bytes | None) -> bytes | BytesIO | None:
+    """Give a body as aiohttp should get it: a large one is sent in pieces, since one write would hold the loop up."""
+    return body if body is None or len(body) <= LARGE else BytesIO(body)
 
 
 def _content_type(response: aiohttp.ClientResponse) -> str:

@@ -36,7 +36,7 @@ class Scenario:
 
     def shorter(self) -> "Scenario":
         """Give the scenario for a quick run: less of the same, but never less than all clients at work at once."""
-        return evolve(self, calls=self.calls if self.window else self.calls * 2 // 5, window=self.window * 2 / 3)
+        return evolve(self, calls=self.calls if self.window else self.calls * 2 // 5, window=self.window / 2)
 
 
 SCENARIOS = {
@@ -65,9 +65,10 @@ class Figures:
         per_call = SCENARIOS[name].per_call
         return [load.cpu / (load.calls if per_call else load.frames) for load in self.loads[name]]
 
-    def firsts(self, name: str) -> list[float]:
-        """Give the seconds from a request to its first byte of text, of all rounds, in ascending order."""
-        return sorted(first for load in self.loads[name] for first in load.firsts)
+    def firsts(self, name: str, share: float) -> list[float]:
+        """Give a percentile of the seconds from a request to its first byte of text, in each round."""
+        rounds = [sorted(load.firsts) for load in self.loads[name]]
+        return [firsts[int(share * len(firsts))] for firsts in rounds]
 
 
 @frozen

@@ -1,6 +1,6 @@
 """The figures as a table, beside what is to be reached."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from statistics import median
 
 from attrs import frozen
@@ -75,21 +75,17 @@ def _cost(name: str, relay: Figures, service: Figures) -> Row:
 
 def _first(label: str, share: float, relay: Figures, service: Figures, limit: float | None = None) -> Row:
     """Compare the time from a request to its first byte of text: the same percentile of each, and the difference."""
-    ours, theirs = (_percentile(figures.firsts(_FIRSTS), share) for figures in (service, relay))
-    added = ours - theirs
+    ours, theirs = service.firsts(_FIRSTS, share), relay.firsts(_FIRSTS, share)
+    added = median(our - their for our, their in zip(ours, theirs, strict=True))
     target = "" if limit is None else f"<= {limit * 1e3:g} ms"
     met = None if limit is None else added <= limit
     what = f"request to first text, {SCENARIOS[_FIRSTS].slots} streams, {label}"
-    return Row(what, _milliseconds(theirs), _milliseconds(ours), "+" + _milliseconds(added), target, met)
+    return Row(what, _milliseconds(median(theirs)), _milliseconds(median(ours)), f"{added * 1e3:+.2f} ms", target, met)
 
 
 def _plain(what: str, form: str, theirs: float, ours: float, limit: float | None = None) -> Row:
     target = "" if limit is None else "<= " + form.format(limit)
     return Row(what, form.format(theirs), form.format(ours), "", target, None if limit is None else ours <= limit)
-
-
-def _percentile(ascending: Sequence[float], share: float) -> float:
-    return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
 
 
 def _scaled(factor: float, unit: str, digits: int) -> Callable[[float], str]:

@@ -23,6 +23,8 @@ from tests.simulators.faults import Fault, Pass
 S = TypeVar("S", bound="Simulator")
 
 HOST_UNKNOWN_STATUS = 599
+LINE_LIMIT = 2**20
+"""Bytes of a request line: what a site takes of an address is for the site to say."""
 TICK = 0.02
 """Seconds after which a condition is looked at again when no simulator has reported a change."""
 
@@ -181,7 +183,7 @@ class Gateway:
         gateway = cls(sites)
         runner = web.ServerRunner(
             # A caller that leaves has to be noticed at once, not at the next write.
-            web.Server(gateway._serve, handler_cancellation=True, access_log=None),
+            web.Server(gateway._serve, handler_cancellation=True, access_log=None, max_line_size=LINE_LIMIT),
             shutdown_timeout=0.1,
         )
         await runner.setup()

@@ -45,7 +45,7 @@ class GlmCore(Simulator):
         self.rotate = False
         self.retire_old = False
         self.access_lifetime = ACCESS_LIFETIME
-        self.video_statuses = VIDEO_STATUSES
+        self.video_statuses: tuple[str, ...] = VIDEO_STATUSES
         self.video_failure: str | None = None
         self.accounts: dict[str, Account] = {}
         self.access_tokens: dict[str, AccessToken] = {}

@@ -8,6 +8,8 @@ from multidict import CIMultiDict
 _BOUNDARY = re.compile(r'multipart/form-data; boundary="?([^";\s]{1,70})"?')
 _DISPOSITION = re.compile(r'form-data; name="file"; filename="([^"\r\n]+)"')
 
+_FIELD = re.compile(r'form-data; name="([^"\r\n]+)"(?:; filename="([^"\r\n]+)")?')
+
 
 class FormError(ValueError):
     """The body is not the form it should be; the text says why."""
@@ -41,6 +43,26 @@ def only_file(content_type: str, body: bytes) -> FormFile:
     if disposition is None or {name.lower() for name in headers} != {"content-disposition", "content-type"}:
         raise FormError(f"the field's headers are {list(headers.items())}")
     return FormFile(disposition[1], headers["Content-Type"], data)
+
+
+def fields_of(content_type: str, body: bytes) -> dict[str, FormFile]:
+    """Give every field of a form, in order; one that is text has neither a file name nor a content type."""
+    boundary = _BOUNDARY.fullmatch(content_type)
+    if boundary is None:
+        raise FormError(f"Content-Type is {content_type!r}")
+    line = b"\r\n--" + boundary[1].encode()
+    before, *parts, after = (b"\r\n" + body).split(line)
+    if before or after not in (b"--", b"--\r\n"):
+        raise FormError("the form does not begin and end with its boundary")
+    fields: dict[str, FormFile] = {}
+    for part in parts:
+        head, _, data = part.partition(b"\r\n\r\n")
+        headers = _part_headers(head.decode().removeprefix("\r\n"))
+        disposition = _FIELD.fullmatch(headers.get("Content-Disposition", ""))
+        if disposition is None:
+            raise FormError(f"the field's headers are {list(headers.items())}")
+        fields[disposition[1]] = FormFile(disposition[2] or "", headers.get("Content-Type", ""), data)
+    return fields
 
 
 def _part_headers(head: str) -> CIMultiDict[str]:

@@ -1,0 +1,1 @@
+"""Emohaa: echo.turing-world.com (聆心智能)."""

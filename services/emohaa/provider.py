@@ -1,0 +1,100 @@
+"""Emohaa, as the contract of `shared.provider` asks for it."""
+
+import math
+import random
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.emohaa import refusals
+from services.emohaa.prompt import prompt, query
+from services.emohaa.reply import EmohaaDecoder
+from services.emohaa.session import EmohaaSession, read_credential
+from services.emohaa.sign import signature
+from services.emohaa.site import EmohaaSite
+from shared.accounts import Account, Lease
+from shared.errors import RequestRefused
+from shared.openai.requests import ChatRequest
+from shared.provider import Conversation, Credential, Model, Provider
+from shared.reply import FrameStream, Reply
+from shared.upstream.client import Answer
+from shared.upstream.sse import SseFramer
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class Emohaa(Provider[Credential, EmohaaSession]):
+    """echo.turing-world.com: chat."""
+
+    name = "emohaa"
+    site_type = EmohaaSite
+    site: EmohaaSite
+    default_model = "emohaa"
+    models = (Model("emohaa"),)
+    attachments = False
+
+    def credential(self, token: str) -> Credential:
+        """Take the token whole: it is a JWT that the site alone reads."""
+        return read_credential(token)
+
+    async def exchange(self, credential: Credential) -> tuple[EmohaaSession, Credential]:
+        """Exchange nothing: the calls carry the token itself."""
+        return EmohaaSession(math.inf, credential.token), credential
+
+    def read_id(self, text: str) -> Conversation | None:
+        """Read a UUID."""
+        return Conversation(text) if _ID.fullmatch(text) else None
+
+    def check_chat(self, request: ChatRequest) -> None:
+        """Refuse what is too long for any address."""
+        if len(self._prompt(request)) > self.site.prompt_limit:
+            raise RequestRefused(refusals.TOO_LONG)
+
+    @asynccontextmanager
+    async def chat(self, request: ChatRequest, lease: Lease[Credential, EmohaaSession]) -> AsyncIterator[Reply]:
+        """Open a conversation unless the request continues one, then ask."""
+        session = await lease.account.session()
+        conversation = request.conversation or await self._open(session)
+        lease.made(conversation)
+        headers = self._headers(session)
+        asked = query(
+            token=session.token,
+            cid=conversation.id,
+            prompt=self._prompt(request),
+            role=self.site.role,
+            xts=headers["X-Xss-Ts"],
+            xid=headers["X-Xss-Id"],
+            xreal=headers["X-Xss-Real"],
+        )
+        url = f"{self.site.base}/chat?{asked}"
+        async with self.upstream.stream("GET", url, kind="chat", headers=headers) as call:
+            frames = await FrameStream.open(
+                call, SseFramer(), content_type="text/event-stream", refuse=refusals.refusal
+            )
+            yield Reply(frames, EmohaaDecoder(), lease.made)
+
+    async def forget(self, conversation: Conversation, account: Account[Credential, EmohaaSession]) -> None:
+        """Delete a conversation."""
+        path = f"/conv?{query(cid=conversation.id)}"
+        refusals.said(await self._call(await account.session(), "DELETE", path, kind="delete"), named=True)
+
+    async def check(self, account: Account[Credential, EmohaaSession]) -> bool:
+        """Ask for the list of the account's conversations."""
+        path = f"/convs?{query(role=self.site.role)}"
+        return refusals.is_alive(await self._call(await account.session(), "GET", path, kind="check"))
+
+    async def _open(self, session: EmohaaSession) -> Conversation:
+        answer = await self._call(session, "GET", "/generate/id?create=true", kind="open")
+        return Conversation(refusals.conversation_id(answer))
+
+    async def _call(self, session: EmohaaSession, method: str, path: str, *, kind: str) -> Answer:
+        return await self.upstream.call(method, self.site.base + path, kind=kind, headers=self._headers(session))
+
+    def _headers(self, session: EmohaaSession) -> dict[str, str]:
+        # From 0.1 on Python writes a float as JavaScript does, never with an exponent.
+        nonce = repr(random.uniform(0.1, 1))
+        return self.site.headers(session.token) | signature(time.time_ns() // 1_000_000, nonce)
+
+    def _prompt(self, request: ChatRequest) -> str:
+        return prompt(self.site, request.messages, continued=request.conversation is not None)

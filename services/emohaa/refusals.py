@@ -1,0 +1,111 @@
+"""What the site says when it says no, as classes of `shared.errors`: the one place that knows its words."""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from shared.errors import (
+    AccountBarred,
+    AccountExpired,
+    AccountLimited,
+    ConversationUnknown,
+    RequestRefused,
+    SiteError,
+    UpstreamChanged,
+    UpstreamUnavailable,
+)
+from shared.logs import shape
+from shared.surrogates import whole
+from shared.upstream.client import Answer
+from shared.upstream.json import loads
+
+EXPIRED = (
+    "The site does not take this account token: log in at echo.turing-world.com again and copy `token` from its "
+    "Local Storage."
+)
+TOO_LONG = "The messages are too long for the site, which takes them in an address: send fewer, or shorter ones."
+AWAY = "The site answered with a page or nothing; it may be down, or may not take calls from this network address."
+
+_BY_STATUS: Mapping[float, type[SiteError]] = {
+    401: AccountExpired,
+    403: AccountBarred,
+    404: ConversationUnknown,
+    429: AccountLimited,
+}
+"""By the `status` of an error object, else the HTTP status."""
+
+_TOO_LONG = (413, 414, 431)
+"""HTTP statuses with which a web server refuses an address by its length."""
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_WORDS_LIMIT = 200
+"""Characters of the site's words that are passed on."""
+
+_ID = re.compile(r"(?=.*[0-9])[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+"""A new conversation's id: a UUID as far as known; a word without a digit says something else."""
+
+
+def problem(value: Any, status: int = 0, retry_after: float | None = None) -> SiteError | None:
+    """Say what a JSON value refuses, None when it refuses nothing; HTTP status and `Retry-After` came with it."""
+    told: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    stated: Any = told.get("status")
+    code: float = stated if type(stated) in (int, float) else status
+    if code < _CLIENT_ERROR:
+        return None
+    kind = _BY_STATUS.get(code, UpstreamUnavailable if code >= _SERVER_ERROR else RequestRefused)
+    words = [words for name in ("title", "detail") if isinstance(words := told.get(name), str)]
+    text = whole(" ".join(" ".join(words).split()))[:_WORDS_LIMIT]
+    message = f"The site says: {text}" if text else f"The site refused with status {code:g}."
+    return kind(EXPIRED if kind is AccountExpired else message, retry_after=retry_after)
+
+
+def refusal(answer: Answer) -> SiteError:
+    """Say what a reply means that is not what was asked for."""
+    try:
+        value = said(answer, named=True)
+    except SiteError as error:
+        return error
+    return _unknown(value)
+
+
+def said(answer: Answer, *, named: bool = False) -> Any:
+    """Give what a reply says, JSON or else a text; raise what it refuses. `named`: its call named a conversation."""
+    value: Any = answer.body.decode("utf-8", "replace").strip()
+    if answer.status in _TOO_LONG:
+        raise RequestRefused(TOO_LONG)
+    if value.startswith("<"):
+        raise UpstreamUnavailable(AWAY)
+    with suppress(ValueError):
+        value = loads(value)
+    error = problem(value, answer.status, answer.retry_after)
+    if isinstance(error, ConversationUnknown) and not named:
+        raise UpstreamChanged("The site no longer knows this call.", shape=shape(value))
+    if error is not None:
+        raise error
+    return value
+
+
+def conversation_id(answer: Answer) -> str:
+    """Give the id of a new conversation: bare text, a JSON string, or the `id` of an object; else raise."""
+    value = said(answer)
+    name = str(value.get("id") if isinstance(value, dict) else value)
+    if not _ID.fullmatch(name):
+        raise _unknown(value)
+    return name
+
+
+def is_alive(answer: Answer) -> bool:
+    """Tell by the list of its conversations whether an account's token works; raise when that was not answered."""
+    try:
+        value = said(answer)
+    except (AccountExpired, AccountBarred, RequestRefused):
+        return False
+    if not isinstance(value, list):
+        raise _unknown(value)
+    return True
+
+
+def _unknown(value: Any) -> SiteError:
+    if value in (None, ""):
+        return UpstreamUnavailable(AWAY)
+    return UpstreamChanged("The site answered in an unknown shape.", shape=shape(value))

@@ -1,0 +1,1 @@
+"""Hailuo: hailuoai.com (海螺AI, MiniMax)."""

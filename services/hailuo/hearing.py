@@ -1,0 +1,32 @@
+"""Speech recognition: the site is called as if by telephone; it first tells what it has heard. Pure."""
+
+from services.hailuo.refusals import NOTHING_HEARD, refused, status_of
+from shared.errors import UpstreamChanged
+from shared.surrogates import whole
+from shared.upstream.json import loads
+from shared.upstream.sse import SseFrame
+
+HEARD_EVENT = "asr_chunk"
+
+
+def heard(frame: SseFrame) -> str | None:
+    """Give the words that an event says were heard, empty when there were none; None for any other event.
+
+    Raise what a refusal means.
+    """
+    try:
+        payload = loads(frame.data)
+    except ValueError:
+        raise UpstreamChanged("The site sent an event that is not JSON.", shape=f"{len(frame.data)} bytes") from None
+    status = status_of(payload)
+    if status is not None and status.code == NOTHING_HEARD:
+        return ""
+    if status is not None and status.code != 0:
+        raise refused(status)
+    if frame.event != HEARD_EVENT:
+        return None
+    data = payload.get("data") if isinstance(payload, dict) else None
+    text = data.get("text") if isinstance(data, dict) else None
+    if not isinstance(text, str):
+        raise UpstreamChanged("The site left out what it heard.")
+    return whole(text)

@@ -1,0 +1,135 @@
+"""Hailuo, as the contract of `shared.provider` asks for it."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from services.hailuo import files, prompt, voices
+from services.hailuo.calls import STREAM, Calls
+from services.hailuo.hearing import heard
+from services.hailuo.refusals import refusal
+from services.hailuo.reply import HailuoDecoder
+from services.hailuo.session import HailuoCredential, HailuoSession, read_credential
+from services.hailuo.site import HailuoSite
+from services.hailuo.speech import Speeches
+from shared.accounts import Account, Lease
+from shared.errors import AccountExpired, RequestRefused, UpstreamUnavailable
+from shared.openai.requests import ChatRequest, SpeechRequest, TranscriptionRequest
+from shared.provider import Conversation, Model, Provider
+from shared.reply import FrameStream, Reply
+from shared.upstream.client import Upstream
+from shared.upstream.sse import SseFramer
+
+_ID = re.compile(r"[0-9]{18,20}")
+
+HailuoAccount = Account[HailuoCredential, HailuoSession]
+HailuoLease = Lease[HailuoCredential, HailuoSession]
+
+
+class Hailuo(Provider[HailuoCredential, HailuoSession]):
+    """hailuoai.com: chat, speech, speech recognition."""
+
+    name = "hailuo"
+    site_type = HailuoSite
+    default_model = "hailuo"
+    models = tuple(
+        map(
+            Model,
+            (
+                "hailuo",
+                "hailuo-nosearch",
+                "MiniMax-Text-01",
+                "MiniMax-VL-01",
+                "abab6-chat",
+                "abab5.5s-chat",
+                "abab5.5-chat",
+                "abab-v1",
+                "abab-v1-vision",
+                "tts-1",
+                "tts-1-hd",
+                "whisper-1",
+            ),
+        )
+    )
+
+    def __init__(self, site: HailuoSite, upstream: Upstream) -> None:
+        super().__init__(site, upstream)
+        self._calls = Calls(site, upstream)
+        self._speeches = Speeches(self._calls, upstream)
+        self._replacements = voices.read_replacements(site.replace_audio_model)
+
+    def credential(self, token: str) -> HailuoCredential:
+        """Take the token whole."""
+        return read_credential(token)
+
+    async def exchange(self, credential: HailuoCredential) -> tuple[HailuoSession, HailuoCredential]:
+        """Register a device; the token stays as it is."""
+        return await self._calls.register(credential), credential
+
+    def read_id(self, text: str) -> Conversation | None:
+        """Read 18 digits, or a few more."""
+        return Conversation(text) if _ID.fullmatch(text) else None
+
+    @asynccontextmanager
+    async def chat(self, request: ChatRequest, lease: HailuoLease) -> AsyncIterator[Reply]:
+        """Upload the files of the last message, then ask."""
+        session = await lease.account.session()
+        uploads = []
+        if request.attached:
+            uploads = await files.upload_all(self._calls, self.upstream, session, lease.account.key, request.attached)
+        continued = request.conversation
+        text = prompt.prompt(request.messages, continued=continued is not None)
+        async with self._calls.chat(
+            session,
+            text,
+            chat=continued.id if continued else "",
+            search_mode=prompt.search_mode(request.model),
+            form=prompt.form(uploads, text),
+        ) as call:
+            frames = await FrameStream.open(call, SseFramer(), content_type=STREAM, refuse=refusal)
+            yield Reply(frames, HailuoDecoder(), lease.made)
+
+    async def forget(self, conversation: Conversation, account: HailuoAccount) -> None:
+        """Delete a conversation."""
+        await self._calls.forget(await account.session(), conversation.id)
+
+    async def check(self, account: HailuoAccount) -> bool:
+        """Ask whose account this is; a refused one registers its device anew the next time."""
+        session = await account.session()
+        try:
+            user = await self._calls.user(session)
+        except AccountExpired:
+            account.refuse_session()
+            raise
+        if isinstance(user.get("userInfo"), dict):
+            return True
+        account.refuse_session()
+        return False
+
+    def check_speech(self, request: SpeechRequest) -> None:
+        """Refuse a voice the site does not have, and a text with nothing to be read out."""
+        self._voice(request)
+        if not any(map(str.isalnum, request.input)):
+            raise RequestRefused("`input` has nothing that can be read out.")
+
+    def speak(
+        self, request: SpeechRequest, lease: Lease[Any, Any]
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Have the site write the text, then read it out."""
+        return self._speeches.speak(prompt.spoken(request.input), self._voice(request), lease)
+
+    async def transcribe(self, request: TranscriptionRequest, lease: Lease[Any, Any]) -> str:
+        """Speak to the site, and leave as soon as it has told what it heard."""
+        session: HailuoSession = await lease.account.session()
+        async with self._calls.hear(session, request.audio) as call:
+            frames = await FrameStream.open(call, SseFramer(), content_type=STREAM, refuse=refusal)
+            while (batch := await frames.read()) is not None:
+                for frame in batch:
+                    if (text := heard(frame)) is not None:
+                        return text
+        raise UpstreamUnavailable("The site did not tell what it heard.")
+
+    def _voice(self, request: SpeechRequest) -> str:
+        site: HailuoSite = self.site
+        return voices.voice_of(request.voice, request.model, self._replacements, site.more_voices)

@@ -1,0 +1,1 @@
+"""Step: yuewen.cn and stepfun.com (跃问, 阶跃 AI)."""

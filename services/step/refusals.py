@@ -1,0 +1,200 @@
+"""What the site says when it says no, as classes of `shared.errors`: the one place that knows its words."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shared.errors import (
+    AccountBarred,
+    AccountExpired,
+    AccountLimited,
+    AttachmentRefused,
+    ConversationUnknown,
+    RequestRefused,
+    SessionRefused,
+    SiteError,
+    UpstreamChanged,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from shared.logs import shape
+from shared.surrogates import whole
+from shared.upstream import json
+from shared.upstream.client import Answer
+
+MALFORMED = (
+    "An account token is `<deviceId>@<Oasis-Token>`: the site's `deviceId` from Local Storage without its quotes, "
+    "an @, and the cookie Oasis-Token."
+)
+EXPIRED = "The site does not take this Oasis-Token. Log in at the site again and copy the cookie Oasis-Token."
+GUEST = "The site takes this Oasis-Token for nobody's. Log in at the site again and copy the cookie Oasis-Token."
+DEVICE = (
+    "The site says that this Oasis-Token was made for another device: copy deviceId and Oasis-Token from the same "
+    "browser, at the same time."
+)
+HALVES = (
+    "The site says that this Oasis-Token is not whole, or not of one piece: copy the cookie Oasis-Token again, with "
+    "the three dots in its middle."
+)
+SIGN_IN = "The site asks this account to sign in: the token is a guest's, or the account is not activated."
+
+_BY_WORDS: tuple[tuple[re.Pattern[str], type[SiteError], str], ...] = (
+    (re.compile("embezzled", re.IGNORECASE), AccountExpired, DEVICE),
+    (re.compile("token is illegal", re.IGNORECASE), SessionRefused, HALVES),
+    (re.compile("need.?sign.?in", re.IGNORECASE), AccountBarred, SIGN_IN),
+    (re.compile("token is missing", re.IGNORECASE), SessionRefused, EXPIRED),
+)
+"""By what stands in the code and the message, first match first, with what the client is told."""
+
+_BY_CODE: Mapping[str, type[SiteError]] = {
+    "canceled": UpstreamUnavailable,
+    "unknown": UpstreamUnavailable,
+    "invalid_argument": RequestRefused,
+    "deadline_exceeded": UpstreamTimeout,
+    "not_found": ConversationUnknown,
+    "already_exists": RequestRefused,
+    "permission_denied": AccountBarred,
+    "resource_exhausted": AccountLimited,
+    "failed_precondition": RequestRefused,
+    "aborted": UpstreamUnavailable,
+    "out_of_range": RequestRefused,
+    "unimplemented": UpstreamChanged,
+    "internal": UpstreamUnavailable,
+    "unavailable": UpstreamUnavailable,
+    "data_loss": UpstreamUnavailable,
+    "unauthenticated": SessionRefused,
+}
+"""The codes of the Connect protocol."""
+
+_BY_STATUS: Mapping[int, type[SiteError]] = {
+    400: RequestRefused,
+    401: SessionRefused,
+    403: AccountBarred,
+    404: UpstreamChanged,
+    408: UpstreamTimeout,
+    429: AccountLimited,
+    501: UpstreamChanged,
+    504: UpstreamTimeout,
+}
+"""For a reply without a code of its own."""
+
+SUCCESS = "RESULT_CODE_SUCCESS"
+
+_FILE_FAILED = frozenset({12, 22, 59, 404})
+"""A file's states from which nothing more comes; what the other numbers mean is not known."""
+
+_OK = range(200, 300)
+_WORDS_LIMIT = 200
+"""Characters of the site's words that are passed on."""
+
+
+def refusal(answer: Answer, *, exchanging: bool = False) -> SiteError:
+    """Say what a reply means that is not what was asked for.
+
+    `exchanging`: it answers the exchange of the account token, so a refused caller means a refused token.
+    """
+    try:
+        payload = json.loads(answer.body)
+    except ValueError:
+        return _of_no_json(answer, exchanging=exchanging)
+    if _code(payload):
+        error = refusal_in(payload, answer.status, exchanging=exchanging)
+    elif answer.status in _OK:
+        return UpstreamChanged("The site answered in an unknown shape.", shape=shape(payload))
+    else:
+        error = _of_status(answer.status, exchanging=exchanging)
+    return _limited(error, answer)
+
+
+def refusal_in(said: Mapping[str, Any], status: int = 200, *, exchanging: bool = False) -> SiteError:
+    """Say what a JSON object with a `code` and a `message` refuses. `status` is the HTTP status it came with."""
+    code = _code(said)
+    words = _words(said.get("message"))
+    for pattern, kind, told in _BY_WORDS:
+        if pattern.search(f"{code} {words} {said.get('details') or ''}"):
+            return _made(kind, told, exchanging=exchanging)
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (RequestRefused if status < 500 else UpstreamUnavailable)
+    if kind is SessionRefused:
+        return _made(kind, EXPIRED, exchanging=exchanging)
+    return kind(f"The site says: [{whole(code)[:_WORDS_LIMIT]}] {words}".rstrip())
+
+
+def accepted(answer: Answer, *, exchanging: bool = False) -> Mapping[str, Any]:
+    """Give a JSON reply that says yes; raise what any other reply means. Only a string is an error's `code`."""
+    try:
+        payload = json.loads(answer.body)
+    except ValueError:
+        payload = None
+    if not isinstance(payload, dict) or _code(payload) or answer.status not in _OK:
+        raise refusal(answer, exchanging=exchanging)
+    return payload
+
+
+def switched(answer: Answer) -> None:
+    """Take a reply to a switch that says yes: an empty one, or one without a result of another name."""
+    if answer.status in _OK and not answer.body:
+        return
+    payload = accepted(answer)
+    if payload.get("result", SUCCESS) != SUCCESS:
+        raise RequestRefused("The site did not switch its web search: use a model name without a switch.")
+
+
+def still_reading(status: Mapping[str, Any]) -> bool:
+    """Tell whether the site is still reading a file; raise `AttachmentRefused` when it could not."""
+    if status.get("fileStatus") in _FILE_FAILED:
+        raise AttachmentRefused(f"The site could not read a file (status {status['fileStatus']}).")
+    return bool(status.get("needFurtherCall"))
+
+
+def text_of(value: Mapping[str, Any], *names: str) -> str:
+    """Give the text that a reply must have under one of these names; raise `UpstreamChanged` when it has none."""
+    for name in names:
+        text = value.get(name)
+        if isinstance(text, str) and text:
+            return text
+    raise UpstreamChanged(f"The site left out `{names[0]}` in its reply.", shape=shape(value))
+
+
+def _code(payload: Any) -> str:
+    code = payload.get("code") if isinstance(payload, dict) else None
+    return code if isinstance(code, str) else ""
+
+
+def _words(message: Any) -> str:
+    """Give the site's own words, on one line and not too many; empty when there are none."""
+    return whole(" ".join(message.split()))[:_WORDS_LIMIT] if isinstance(message, str) else ""
+
+
+def _made(kind: type[SiteError], told: str, *, exchanging: bool) -> SiteError:
+    return (AccountExpired if exchanging and kind is SessionRefused else kind)(told)
+
+
+def _of_status(status: int, *, exchanging: bool) -> SiteError:
+    kind = _BY_STATUS.get(status) or (RequestRefused if 400 <= status < 500 else UpstreamUnavailable)
+    if kind is SessionRefused:
+        return _made(kind, EXPIRED, exchanging=exchanging)
+    return kind(f"The site refused with HTTP {status}.")
+
+
+def _of_no_json(answer: Answer, *, exchanging: bool) -> SiteError:
+    """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
+    page = "html" in answer.content_type or answer.body.lstrip()[:1] == b"<"
+    if not page and answer.status in (401, 429):
+        return _limited(_of_status(answer.status, exchanging=exchanging), answer)
+    if page or answer.status not in _OK or not answer.body:
+        what = "a page" if page else f"{len(answer.body)} bytes"
+        return UpstreamUnavailable(
+            f"The site answered with {what} (HTTP {answer.status}) instead of data; "
+            "it may be down, or may not take calls from this network address."
+        )
+    return UpstreamChanged(
+        "The site answered with something else than JSON.", shape=f"{answer.content_type}: {len(answer.body)} bytes"
+    )
+
+
+def _limited(error: SiteError, answer: Answer) -> SiteError:
+    """Add the `Retry-After` header, in seconds, to a limit; the form with a date is not used here."""
+    value = answer.headers.get("Retry-After", "")
+    if isinstance(error, AccountLimited) and value.isascii() and value.isdigit():
+        return AccountLimited(error.message, retry_after=float(value))
+    return error

@@ -1,0 +1,173 @@
+"""Frames of one answer, to deltas. Pure.
+
+A frame carries one event, of yuewen.cn as it is or of stepfun.com under `data.event`. Texts are what is new.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from services.step.refusals import refusal_in
+from shared.deltas import Delta, Failed, Finish, Reference, Text, Thinking, Unknown
+from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
+from shared.marks import Marks, MarkStyle
+from shared.provider import Conversation
+from shared.surrogates import whole, without_open_half
+from shared.upstream.connect import ConnectFrame
+from shared.upstream.json import loads
+
+QUIET = frozenset(
+    {
+        "startEvent",
+        "messageEvent",
+        "sourcingEvent",
+        "heartBeatEvent",
+        "messageDoneEvent",
+        "metadata",
+    }
+)
+"""Known events, and fields of an end frame, with nothing for the reader."""
+
+_THINKING = "TEXT_STAGE_THINKING"
+
+# A tag's name is the key of what it cites: `web_1` is the first search result; nothing says what the others mean.
+_TAGS = MarkStyle(
+    whole=re.compile("<((?:web|url|unknown)_[0-9a-zA-Z]+)>"),
+    begun=re.compile("<(?:(?:web|url|unknown)_[0-9a-zA-Z]*|w|we|web|u|ur|url|un|unk|unkn|unkno|unknow|unknown)?"),
+    openers="<",
+    longest=64,
+)
+
+
+class _Words:
+    """A text whose pieces may end inside a character or a citation tag."""
+
+    def __init__(self) -> None:
+        self._marks = Marks(_TAGS)
+        self._half = ""
+
+    def feed(self, text: str) -> list[Delta]:
+        """Take the next piece; give what can be decided."""
+        text = self._half + text
+        kept = without_open_half(text)
+        self._half = text[len(kept) :]
+        return self._marks.feed(whole(kept))
+
+    def flush(self) -> list[Delta]:
+        """The text ends here: give what was held back."""
+        half, self._half = self._half, ""
+        return self._marks.feed(whole(half)) + self._marks.flush()
+
+
+class StepDecoder:
+    """Decodes one answer. Its frames name no conversation: the site gives that before."""
+
+    def __init__(self) -> None:
+        self.conversation: Conversation | None = None
+        self._words = _Words()
+        self._thinking = False
+        self._results = 0
+        self._over = False
+        self._take: Mapping[str, Callable[[Mapping[str, Any], list[Delta]], None]] = {
+            "textEvent": self._take_text,
+            "reasoningEvent": self._take_reasoning,
+            "pipelineEvent": self._take_step,
+        }
+
+    def feed(self, frame: ConnectFrame) -> list[Delta]:
+        """Take the next frame, give what it adds. A refusal or an end is the last delta."""
+        out: list[Delta] = []
+        if self._over:
+            return out
+        if not frame.whole:
+            return self._close(out, Failed(UpstreamUnavailable("The site broke off in the middle of its answer.")))
+        try:
+            message = loads(frame.data)
+        except ValueError:
+            shape = f"{len(frame.data)} bytes"
+            return self._close(out, Failed(UpstreamChanged("The site sent a frame that is not JSON.", shape=shape)))
+        if type(message) is not dict:
+            message = {"malformed frame": message}
+        refused = _refused(message, last=frame.end)
+        if refused is not None:
+            return self._close(out, Failed(refused))
+        done = frame.end
+        for name, event in _events(message).items():
+            take = self._take.get(name)
+            if event is None or name in QUIET:
+                continue
+            if name == "doneEvent":
+                done = True
+            elif take is not None and type(event) is dict:
+                take(event, out)
+            else:
+                out.append(Unknown(whole(name)))
+        return self._close(out, Finish()) if done else out
+
+    def end(self) -> list[Delta]:
+        """The body is over: give what was held back."""
+        out: list[Delta] = []
+        return out if self._over else self._close(out)
+
+    def _take_text(self, event: Mapping[str, Any], out: list[Delta]) -> None:
+        self._say(event.get("text"), event.get("stage") == _THINKING, out)
+
+    def _take_reasoning(self, event: Mapping[str, Any], out: list[Delta]) -> None:
+        self._say(event.get("text"), True, out)
+
+    def _take_step(self, event: Mapping[str, Any], out: list[Delta]) -> None:
+        """Give the results of a search: they are counted over all searches of the answer."""
+        search = event.get("eventSearch")
+        results = search.get("results") if type(search) is dict else None
+        for result in results if type(results) is list else ():
+            self._results += 1
+            url, title = (result.get("url"), result.get("title")) if type(result) is dict else (None, None)
+            if type(url) is str and url.startswith(("https://", "http://")):
+                name = whole(title) if type(title) is str else ""
+                out.append(Reference(f"web_{self._results}", name, whole(url)))
+
+    def _say(self, text: Any, thinking: bool, out: list[Delta]) -> None:
+        if thinking != self._thinking:
+            self._flush(out)
+            self._thinking = thinking
+        if type(text) is str:
+            self._give(self._words.feed(text), out)
+        elif text is not None:
+            out.append(Unknown("malformed text"))
+
+    def _flush(self, out: list[Delta]) -> None:
+        self._give(self._words.flush(), out)
+
+    def _give(self, deltas: list[Delta], out: list[Delta]) -> None:
+        """Add what a text gave; a citation in the thinking vanishes."""
+        if not self._thinking:
+            out += deltas
+            return
+        out += (Thinking(delta.text) for delta in deltas if type(delta) is Text)
+
+    def _close(self, out: list[Delta], last: Delta | None = None) -> list[Delta]:
+        """Give all that is held back, then `last`."""
+        self._over = True
+        self._flush(out)
+        if last is not None:
+            out.append(last)
+        return out
+
+
+def _events(message: dict[str, Any]) -> dict[str, Any]:
+    """Give the events of a frame by name: of either generation of the site."""
+    data = message.get("data")
+    if type(data) is dict and type(data.get("event")) is dict:
+        events: dict[str, Any] = data["event"]
+        return events
+    return message
+
+
+def _refused(message: Mapping[str, Any], *, last: bool) -> SiteError | None:
+    """Say what a frame refuses: only an error with a code does, but in the `last` frame every one."""
+    error = message.get("error")
+    said = error if type(error) is dict else {}
+    code = said.get("code")
+    if error is None or (code is None and not last):
+        return None
+    return refusal_in({**said, "code": str(code or "unknown")})

@@ -1,0 +1,118 @@
+"""The account token, and the token pair it is exchanged for. Pure."""
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from services.step.refusals import EXPIRED, GUEST, MALFORMED
+from shared.errors import AccountExpired
+from shared.provider import Credential, Session
+from shared.upstream.json import loads
+
+DOTS = "..."
+"""Between the access and the refresh half of the site's token."""
+
+MARGIN = 0.1
+"""The part of a session's life that is not used, so that no call is made with a token that ends on its way."""
+
+_DEVICE = re.compile(r"[\w-]+", re.ASCII)
+_PAIR = re.compile(r"[\w.~+/=%-]+", re.ASCII)
+"""What can stand in a cookie. The site alone reads what it means."""
+
+_SECONDS = re.compile(r"(\d{1,9})(?:\.\d+)?s?", re.ASCII)
+
+
+@frozen
+class StepCredential(Credential):
+    """`deviceId@Oasis-Token`."""
+
+    device: str = field(repr=False)
+    pair: str = field(repr=False)
+
+
+@frozen
+class StepSession(Session):
+    """The pair that calls are made with. `guest` is whether the site says that nobody is logged in with it."""
+
+    device: str = field(repr=False)
+    pair: str = field(repr=False)
+    guest: bool = False
+
+
+def read_credential(token: str) -> StepCredential:
+    """Take an account token apart; raise `AccountExpired` when it cannot be one.
+
+    Without a device id, the one in the refresh half is taken: they are the same.
+    """
+    first, *others = (part.strip().strip('"') for part in token.split("@"))
+    device, pair = (first, others[0]) if others else ("", first)
+    device = device or _device(pair)
+    if not _DEVICE.fullmatch(device) or not _PAIR.fullmatch(pair):
+        raise AccountExpired(MALFORMED)
+    return StepCredential(f"{device}@{pair}", device, pair)
+
+
+def exchanged(
+    payload: Mapping[str, Any], credential: StepCredential, *, now: float, lifetime: float, moves: bool = False
+) -> tuple[StepSession, StepCredential]:
+    """Read the reply of an exchange, received at `now` (Unix seconds); the pair in it is the newest credential.
+
+    `lifetime` (seconds) is for a pair that does not say how long it lives. `moves` is whether the pair
+    may be for another device, which its refresh half then names. Raise `AccountExpired` when there is no
+    pair, or when the site gave a guest's in the place of a user's.
+    """
+    access, refresh = _raw(payload, "accessToken"), _raw(payload, "refreshToken")
+    if not access or not refresh:
+        raise AccountExpired(EXPIRED)
+    guest = is_guest(access)
+    if guest and not is_guest(credential.pair.partition(DOTS)[0]):
+        raise AccountExpired(GUEST)
+    pair = f"{access}{DOTS}{refresh}"
+    lives = _seconds(payload["accessToken"].get("duration")) or _left(access, now) or lifetime
+    device = (moves and _device(pair)) or credential.device
+    session = StepSession(now + lives * (1 - MARGIN), device, pair, guest)
+    return session, StepCredential(f"{device}@{pair}", device, pair)
+
+
+def is_guest(access: str) -> bool:
+    """Tell whether an access token says that nobody is logged in with it."""
+    return claims(access).get("activated") is False
+
+
+def claims(jwt: str) -> Mapping[str, Any]:
+    """Read what a JWT says, without a look at its signature; nothing when it is none."""
+    middle = jwt.split(".")[1] if jwt.count(".") == 2 else ""
+    try:
+        said = loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _device(pair: str) -> str:
+    """Give the device that the refresh half of a pair was made for; empty when it does not say."""
+    told = claims(pair.partition(DOTS)[2]).get("device_id")
+    return told if isinstance(told, str) and _DEVICE.fullmatch(told) else ""
+
+
+def _raw(payload: Mapping[str, Any], name: str) -> str:
+    token = payload.get(name)
+    raw = token.get("raw") if isinstance(token, dict) else None
+    return raw if isinstance(raw, str) else ""
+
+
+def _seconds(duration: Any) -> float:
+    """Read a duration, which may be a number, or a text with or without its unit; 0 when it is none."""
+    if isinstance(duration, str):
+        found = _SECONDS.fullmatch(duration)
+        return float(found[1]) if found else 0.0
+    return max(0.0, float(duration)) if isinstance(duration, int | float) else 0.0
+
+
+def _left(access: str, now: float) -> float:
+    """Give the seconds an access token says it has left; 0 when it does not say, or by another clock than ours."""
+    expires = claims(access).get("exp")
+    return max(0.0, expires - now) if isinstance(expires, int | float) else 0.0

@@ -1,0 +1,123 @@
+"""The calls to stepfun.com."""
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from services.step import refusals
+from services.step.dialect import JSON, NEW, UPLOAD_TIMEOUT, Dialect
+from services.step.models import Choice
+from services.step.session import StepCredential, StepSession, exchanged
+from shared.attachments import Attachment
+from shared.provider import Conversation
+from shared.upstream.multipart import Field, File, encode
+
+REFRESH = "/passport/proto.api.passport.v1.PassportService/RefreshToken"
+AGENT = "/api/agent/capy.agent.v1.AgentService"
+RESOURCE = "/api/resource"
+
+HEADERS = {"Oasis-Language": "zh", "Canary": "false"}
+"""What its page sends besides what both pages send."""
+
+_ID = re.compile(r"[0-9A-Za-z_-]{4,64}")
+
+
+class Stepfun(Dialect):
+    """stepfun.com."""
+
+    ask_path = f"{AGENT}/ChatStream"
+
+    def read_id(self, text: str) -> Conversation | None:
+        """Read letters, digits and hyphens."""
+        return Conversation(text) if _ID.fullmatch(text) else None
+
+    def headers(
+        self,
+        device: str,
+        pair: str,
+        *,
+        page: str = NEW,
+        content_type: str = JSON,
+        more: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:
+        """Give the headers of one call."""
+        return super().headers(device, pair, page=page, content_type=content_type, more={**HEADERS, **(more or {})})
+
+    async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
+        """Refresh the pair."""
+        answer = await self.upstream.call(
+            "POST",
+            self.base + REFRESH,
+            kind="refresh",
+            headers=self.headers(credential.device, credential.pair),
+            body=b"{}",
+        )
+        tokens = refusals.accepted(answer, exchanging=True)
+        return exchanged(tokens, credential, now=time.time(), lifetime=self.site.session_lifetime, moves=True)
+
+    async def upload(self, session: StepSession, file: Attachment) -> Mapping[str, Any]:
+        """Upload a file to where its kind belongs."""
+        kind, scene, path = (
+            ("image", "image", "image") if file.type.startswith("image/") else ("doc", "file", "document")
+        )
+        content_type, body = encode(
+            [
+                File("file", file.name, file.type, file.data),
+                Field("scene_id", scene),
+                Field("mime_type", file.type),
+            ]
+        )
+        answer = await self.upstream.call(
+            "POST",
+            f"{self.base}{RESOURCE}/{path}",
+            kind="upload",
+            headers=self.headers(session.device, session.pair, content_type=content_type),
+            body=body,
+            timeout=UPLOAD_TIMEOUT,
+        )
+        return {"resource": _resource(kind, refusals.accepted(answer), file)}
+
+    async def switch(self, session: StepSession, *, search: bool) -> None:
+        """Do nothing: the message says whether to search."""
+
+    async def begin(self, session: StepSession) -> Conversation:
+        """Create a session of the agent."""
+        created = await self.call(session, f"{AGENT}/CreateChatSession", {}, kind="create")
+        inner = created.get("chatSession")
+        return Conversation(refusals.text_of(inner if isinstance(inner, dict) else created, "chatSessionId"))
+
+    def message(
+        self, conversation: Conversation, text: str, choice: Choice, attachments: list[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Give the message, and how it is to be answered."""
+        question: dict[str, Any] = {"content": text}
+        if attachments:
+            question["attachments"] = attachments
+        config: dict[str, Any] = {
+            "model": self.site.stepfun_models.get(choice.name, self.site.stepfun_model),
+            "enableReasoning": True,
+        }
+        if choice.search is not None:
+            config["enableSearch"] = choice.search
+        content = {"userMessage": {"qa": question}}
+        return {"message": {"chatSessionId": conversation.id, "content": content}, "config": config}
+
+    async def forget(self, session: StepSession, conversation: Conversation) -> None:
+        """Delete a session of the agent."""
+        body = {"chatSessionIds": [conversation.id]}
+        path = f"{AGENT}/DeleteChatSession"
+        await self.call(session, path, body, kind="delete", page=f"/chats/{conversation.id}")
+
+
+def _resource(kind: str, uploaded: Mapping[str, Any], file: Attachment) -> dict[str, Any]:
+    """Give what names an uploaded file in a message; `width` and `height` are a picture's, if the site told them."""
+    name = refusals.text_of(uploaded, "rid", "id")
+    sizes = {side: uploaded[side] for side in ("width", "height") if type(uploaded.get(side)) is int}
+    named = {
+        "rid": name,
+        "meta": {"filename": file.name, "mimeType": file.type},
+        "url": refusals.text_of(uploaded, "url"),
+        **(sizes if kind == "image" else {}),
+    }
+    return {kind: named, "rid": name}

@@ -1,0 +1,120 @@
+"""The calls to yuewen.cn."""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from services.step import refusals
+from services.step.dialect import UPLOAD_TIMEOUT, Dialect
+from services.step.models import Choice
+from services.step.session import StepCredential, StepSession, exchanged
+from shared.attachments import Attachment
+from shared.errors import UpstreamTimeout
+from shared.provider import Conversation
+
+REGISTER = "/passport/proto.api.passport.v1.PassportService/RegisterDevice"
+CREATE = "/api/proto.chat.v1.ChatService/CreateChat"
+DELETE = "/api/proto.chat.v1.ChatService/DelChat"
+STORAGE = "/api/storage"
+FILE_STATUS = "/api/proto.file.v1.FileService/GetFileStatus"
+SEARCH = {
+    True: "/api/proto.user.v1.UserService/EnableSearch",
+    False: "/api/proto.user.v1.UserService/DisableSearch",
+}
+
+CHAT_NAME = "新会话"
+SIZE = "undefined"
+"""What the site's page writes for a width and height it does not know, which is always."""
+
+_ID = re.compile(r"[0-9]{1,20}")
+
+
+class Yuewen(Dialect):
+    """yuewen.cn."""
+
+    ask_path = "/api/proto.chat.v1.ChatMessageService/SendMessageStream"
+
+    def read_id(self, text: str) -> Conversation | None:
+        """Read a number."""
+        return Conversation(text) if _ID.fullmatch(text) else None
+
+    async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
+        """Register the device anew with its old token."""
+        headers = self.headers(credential.device, credential.pair)
+        # Without the device in the cookie, and its header last.
+        headers["Cookie"] = f"Oasis-Token={credential.pair}"
+        headers["Oasis-Webid"] = headers.pop("Oasis-Webid")
+        answer = await self.upstream.call("POST", self.base + REGISTER, kind="register", headers=headers, body=b"{}")
+        tokens = refusals.accepted(answer, exchanging=True)
+        return exchanged(tokens, credential, now=time.time(), lifetime=self.site.session_lifetime)
+
+    async def upload(self, session: StepSession, file: Attachment) -> Mapping[str, Any]:
+        """Store a file and wait until it is read."""
+        size = str(len(file.data))
+        more = {"Stepchat-Meta-Width": SIZE, "Stepchat-Meta-Height": SIZE, "Stepchat-Meta-Size": size}
+        answer = await self.upstream.call(
+            "PUT",
+            f"{self.base}{STORAGE}?file_name={quote(file.name, safe='')}",
+            kind="upload",
+            headers=self.headers(session.device, session.pair, content_type=file.type, more=more),
+            body=file.data,
+            timeout=UPLOAD_TIMEOUT,
+        )
+        name = refusals.text_of(refusals.accepted(answer), "id")
+        await self._read(session, name)
+        return {
+            "attachmentType": file.type,
+            "attachmentId": name,
+            "name": file.name,
+            "width": SIZE,
+            "height": SIZE,
+            "size": size,
+        }
+
+    async def switch(self, session: StepSession, *, search: bool) -> None:
+        """Switch the account's web search."""
+        answer = await self.upstream.call(
+            "POST",
+            self.base + SEARCH[search],
+            kind="switch",
+            headers=self.headers(session.device, session.pair),
+            body=b"{}",
+        )
+        refusals.switched(answer)
+
+    async def begin(self, session: StepSession) -> Conversation:
+        """Create a chat."""
+        created = await self.call(session, CREATE, {"chatName": CHAT_NAME}, kind="create")
+        return Conversation(refusals.text_of(created, "chatId"))
+
+    def message(
+        self, conversation: Conversation, text: str, choice: Choice, attachments: list[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Give the message; a chosen model makes it one of the newer form, which can name it."""
+        number = self.site.model_ids.get(choice.name)
+        info: dict[str, Any] = {"text": text}
+        newer: dict[str, Any] = {}
+        if number is not None:
+            info["author"] = {"role": "user"}
+            newer = {"messageMode": "SEND_MESSAGE", "modelId": number}
+        if attachments:
+            info["attachments"] = attachments
+        return {"chatId": conversation.id, "messageInfo": info, **newer}
+
+    async def forget(self, session: StepSession, conversation: Conversation) -> None:
+        """Delete a chat."""
+        body = {"chatIds": [conversation.id]}
+        await self.call(session, DELETE, body, kind="delete", page=f"/chats/{conversation.id}")
+
+    async def _read(self, session: StepSession, name: str) -> None:
+        """Wait until the site has read a file."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.site.file_limit
+        while refusals.still_reading(await self.call(session, FILE_STATUS, {"id": name}, kind="file")):
+            if loop.time() > until:
+                raise UpstreamTimeout(f"The site did not read a file within {self.site.file_limit:g} seconds.")
+            await asyncio.sleep(self.site.file_pause)
+        await asyncio.sleep(self.site.file_settle)

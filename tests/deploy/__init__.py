@@ -1,0 +1,1 @@
+"""The deployment, run for real on a Docker engine: `tests/deploy/run`."""

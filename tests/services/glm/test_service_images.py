@@ -1,0 +1,168 @@
+"""`POST /v1/images/generations`."""
+
+import base64
+from io import BytesIO
+from typing import Any
+
+import orjson
+import pytest
+from PIL import Image
+
+from shared import slots
+from tests.services.glm.frames import item, part
+from tests.services.glm.world import AGENT, DRAWING, World, headers_of
+from tests.simulators import Cut, Fault, Pass, Reply, html, server_error
+from tests.simulators.chatglm import Filter, Frames, access_refused, busy
+from tests.simulators.chatglm_checks import CONSTANT_HEADERS
+
+PATH = "/v1/images/generations"
+CAT = {"model": "cogview-3", "prompt": "一只可爱的猫"}
+
+
+def drawn(*urls: str) -> dict[str, Any]:
+    return {"parts": [part("3", item("image", list(urls)), status="finish")]}
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"parts": [part("4", item("text", text), status="finish")]}
+
+
+END = {"status": "finish"}
+EMPTY = Reply(b"", content_type="text/event-stream")
+
+
+async def test_the_transcript_of_a_drawing(world: World) -> None:
+    told = await world.ask(PATH, CAT)
+    await world.deleted()
+    refresh, stream, delete = world.site.calls
+    (conversation,) = world.site.conversations
+    assert list(told.value) == ["created", "data"]
+    ((name, url),) = told.value["data"][0].items()
+    assert name == "url"
+    assert url.startswith("https://sfile.chatglm.cn/testpath/")
+    assert refresh.kind == "refresh"
+    assert (
+        stream.body
+        == (
+            b'{"assistant_id":"65a232c082ff90a2ad2f15e2","conversation_id":"","messages":[{"role":"user","content":'
+            b'[{"type":"text","text":"%b\\n"}]}],"meta_data":{"channel":"","draft_id":"","if_plus_model":true,'
+            b'"input_question_type":"xxxx","is_test":false,"platform":"pc","quote_log_id":""}}'
+        )
+        % "请画：一只可爱的猫".encode()
+    )
+    (access,) = world.site.access_tokens
+    assert headers_of(stream) == {
+        **{name.lower(): value for name, value in CONSTANT_HEADERS.items()},
+        "accept-encoding": "gzip, deflate, br",
+        "authorization": f"Bearer {access}",
+        "content-type": "application/json",
+        "referer": f"https://chatglm.cn/main/gdetail/{DRAWING}",
+    }
+    assert orjson.loads(delete.body) == {"assistant_id": DRAWING, "conversation_id": conversation}
+    assert delete.headers["Referer"] == "https://chatglm.cn/main/alltoolsdetail"
+
+
+@pytest.mark.parametrize(
+    ("body", "assistant", "prompt"),
+    [
+        ({"prompt": "猫"}, DRAWING, "请画：猫\n"),
+        (
+            {"prompt": "画一只猫", "model": "dall-e-3", "size": "1024x1024", "style": "vivid", "quality": "hd"},
+            DRAWING,
+            "画一只猫\n",
+        ),
+        ({"prompt": "画猫", "model": AGENT}, AGENT, "画猫\n"),
+    ],
+)
+async def test_what_is_asked(world: World, body: Any, assistant: str, prompt: str) -> None:
+    assert (await world.ask(PATH, body)).status == 200
+    assert world.prompts() == [prompt]
+    await world.deleted()
+    assert [one["assistant_id"] for one in (*world.asked(), *world.asked("delete"))] == [assistant] * 2
+
+
+async def test_as_base64(world: World) -> None:
+    told = await world.ask(PATH, {**CAT, "response_format": "b64_json"})
+    ((name, text),) = told.value["data"][0].items()
+    assert name == "b64_json"
+    with Image.open(BytesIO(base64.b64decode(text, validate=True))) as picture:
+        assert (picture.format, picture.size) == ("PNG", (1024, 1024))
+    (call,) = world.site.calls_of("file")
+    assert not {"Authorization", "Cookie", "X-Sign"} & set(call.headers)
+
+
+@pytest.mark.parametrize("fault", [server_error(), Cut(None), Cut(100), Reply(b"", content_type="image/png")])
+async def test_a_picture_that_cannot_be_fetched(world: World, fault: Fault) -> None:
+    world.site.script("file", fault)
+    told = await world.ask(PATH, {**CAT, "response_format": "b64_json"})
+    assert (told.status, told.error["code"]) == (502, "upstream_unavailable")
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 3])
+async def test_as_many_as_asked_for(world: World, wanted: int) -> None:
+    told = await world.ask(PATH, {**CAT, "n": wanted}, "ann", "bob")
+    assert len(told.value["data"]) == wanted
+    assert len(world.site.calls_of("stream")) == wanted
+    await world.deleted()
+
+
+async def test_a_reply_with_several_pictures_counts_as_several(world: World) -> None:
+    one, two, three, four = (f"https://sfile.chatglm.cn/testpath/{n}.png" for n in range(4))
+    world.site.script(
+        "stream", Frames(drawn(one, two, "", "ftp://x/y.png"), said(f"看 ![a]({three})![b]({four}) 和 ({one})"), END)
+    )
+    told = await world.ask(PATH, {**CAT, "n": 2})
+    assert [picture["url"] for picture in told.value["data"]] == [one, two, three, four]
+    assert len(world.site.calls_of("stream")) == 1
+
+
+async def test_a_picture_in_the_frame_of_the_end(world: World) -> None:
+    world.site.script("stream", Frames({**drawn("https://sfile.chatglm.cn/testpath/1.png"), "status": "finish"}))
+    assert len((await world.ask(PATH, CAT)).value["data"]) == 1
+
+
+@pytest.mark.parametrize("fault", [Filter(), Filter(after=1), Filter(notice="")])
+async def test_the_filter(world: World, fault: Fault) -> None:
+    world.site.script("stream", fault)
+    told = await world.ask(PATH, CAT)
+    assert (told.status, told.error["code"]) == (400, "content_filter")
+    assert len(world.site.calls_of("stream")) == 1
+    await world.deleted()
+
+
+async def test_nothing_drawn(world: World) -> None:
+    nothing = Frames(said("我不会画这个。"), END)
+    world.site.script("stream", nothing, nothing)
+    assert len((await world.ask(PATH, CAT)).value["data"]) == 1
+    world.site.script("stream", nothing, nothing, nothing)
+    told = await world.ask(PATH, CAT)
+    assert (told.status, told.error["code"]) == (502, "upstream_unavailable")
+    await world.deleted()
+    assert len(world.site.calls_of("stream")) == 6
+
+
+@pytest.mark.parametrize(
+    "fault", [server_error(), html(), Cut(None), Cut(-10), access_refused(), busy(), EMPTY, Pass()]
+)
+async def test_tried_again(world: World, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "BUSY_PAUSE", 0.02)
+    world.site.script("stream", fault)
+    assert len((await world.ask(PATH, CAT)).value["data"]) == 1
+    await world.deleted()
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": 7}, "prompt"),
+        ({"prompt": "猫", "n": 0}, "n"),
+        ({"prompt": "猫", "n": 11}, "n"),
+        ({"prompt": "猫", "response_format": "gif"}, "response_format"),
+    ],
+)
+async def test_a_wrong_request_never_reaches_the_site(world: World, body: Any, param: str) -> None:
+    told = await world.ask(PATH, body)
+    assert (told.status, told.error["param"]) == (400, param)
+    assert world.site.calls == []

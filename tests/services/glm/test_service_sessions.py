@@ -1,0 +1,146 @@
+"""Access tokens and the refresh tokens behind them; the token check."""
+
+import asyncio
+import stat
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.services.glm.world import World
+from tests.simulators import Cut, Reply, SlowHead, html, server_error
+from tests.simulators.chatglm import GlmSite
+
+
+def exchanged(world: World) -> list[str]:
+    """The refresh tokens that were exchanged, in order."""
+    return [call.headers["Authorization"].removeprefix("Bearer ") for call in world.site.calls_of("refresh")]
+
+
+async def test_a_rotated_token_is_used_from_then_on(world: World) -> None:
+    world.site.rotate = world.site.retire_old = True
+    world.bearer = first = world.site.account("ann")
+    for _ in range(3):
+        assert (await world.chat("hi")).finish == "stop"
+        await world.deleted()
+        world.site.expire_access("ann")
+    assert exchanged(world)[0] == first
+    assert len(set(exchanged(world))) == len(exchanged(world)) == 3
+    assert world.site.outcomes("refresh") == {"ok": 3}
+
+
+async def test_a_rotated_token_outlives_a_restart(tmp_path: Path) -> None:
+    site, path = GlmSite(), tmp_path / "state.json"
+    site.rotate = site.retire_old = True
+    first = site.account("ann")
+    for _ in range(3):
+        async with World.start(site, STATE_FILE=str(path)) as world:
+            world.bearer = first
+            assert (await world.chat("hi")).finish == "stop"
+    assert site.outcomes("refresh") == {"ok": 3}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(orjson.loads(path.read_bytes())["glm"].values()) == [site.account("ann")]
+    assert first.encode() not in path.read_bytes()
+
+
+async def test_without_a_file_a_retired_token_is_lost_at_a_restart() -> None:
+    site = GlmSite()
+    site.rotate = site.retire_old = True
+    first = site.account("ann")
+    async with World.start(site) as world:
+        world.bearer = first
+        assert (await world.chat("hi")).finish == "stop"
+    async with World.start(site) as world:
+        world.bearer = first
+        told = await world.chat("hi")
+        assert (told.status, told.error["code"]) == (401, "invalid_api_key")
+
+
+async def test_a_refused_newest_token_gives_way_to_the_client_s(world: World) -> None:
+    world.site.rotate = True
+    world.bearer = first = world.site.account("ann")
+    await world.chat("hi")
+    await world.deleted()
+    # The user has logged in anew: what the site gave out in between no longer counts.
+    world.site.accounts["ann"].refresh_tokens = [first]
+    world.site.expire_access("ann")
+    assert (await world.chat("hi")).finish == "stop"
+    assert world.site.outcomes("refresh") == {"ok": 2, "malformed": 1}
+    assert exchanged(world)[0] == exchanged(world)[2] == first
+
+
+async def test_many_who_wait_share_one_exchange(world: World) -> None:
+    world.site.script("refresh", slow := SlowHead(until=asyncio.Event()))
+    token = world.site.account("ann")
+    asking = [asyncio.create_task(world.ask("/token/check", {"token": token})) for _ in range(5)]
+    chatting = asyncio.create_task(world.chat("hi"))
+    await slow.reached.wait()
+    assert slow.until is not None
+    slow.until.set()
+    assert [told.value for told in await asyncio.gather(*asking)] == [{"live": True}] * 5
+    assert (await chatting).finish == "stop"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [server_error(), html(), Cut(None), Cut(5), Reply({"message": "success", "status": 0, "result": {}}), Reply(b"")],
+)
+async def test_an_exchange_that_fails_is_not_kept(fault: Reply) -> None:
+    async with World.start(RETRIES="0") as world:
+        world.site.script("refresh", fault)
+        told = await world.chat("hi")
+        assert (told.status, told.error["type"]) == (502, "upstream_error")
+        world.errors += ["upstream_changed"] * (told.error["code"] == "upstream_changed")
+        assert (await world.chat("hi")).finish == "stop"
+
+
+async def test_an_exchange_that_fails_is_tried_again(world: World) -> None:
+    world.site.script("refresh", server_error(), Cut(None))
+    assert (await world.chat("hi")).finish == "stop"
+    assert len(world.site.calls_of("refresh")) == 3
+    assert (await world.metrics())["chat_service_retries_total{}"] == 2
+
+
+async def test_an_access_token_is_renewed_when_its_time_is_over() -> None:
+    async with World.start(GLM_SESSION_LIFETIME="0.0") as world:
+        await world.chat("hi")
+        await world.deleted()
+        assert len(world.site.calls_of("refresh")) >= 2
+
+
+async def test_a_token_that_works(world: World) -> None:
+    told = await world.ask("/token/check", {"token": world.site.account("ann")})
+    assert (told.status, told.value) == (200, {"live": True})
+    assert world.site.outcomes("refresh") == {"ok": 1}
+
+
+async def test_a_rotated_token_still_works(world: World) -> None:
+    world.site.rotate = world.site.retire_old = True
+    token = world.site.account("ann")
+    for _ in range(3):
+        assert (await world.ask("/token/check", {"token": token})).value == {"live": True}
+
+
+@pytest.mark.parametrize("token", ["nonsense", "a.b.c", "é", "x" * 5000])
+async def test_a_token_that_never_worked(world: World, token: str) -> None:
+    told = await world.ask("/token/check", {"token": token})
+    assert (told.status, told.value) == (200, {"live": False})
+
+
+async def test_a_token_that_has_expired(world: World) -> None:
+    token = world.site.account("ann")
+    world.site.expire_refresh("ann")
+    assert (await world.ask("/token/check", {"token": token})).value == {"live": False}
+
+
+@pytest.mark.parametrize("fault", [server_error(), html(), Cut(None)])
+async def test_what_could_not_be_found_out_is_no_dead_token(world: World, fault: Reply) -> None:
+    world.site.script("refresh", fault)
+    told = await world.ask("/token/check", {"token": world.site.account("ann")})
+    assert (told.status, told.error["code"]) == (502, "upstream_unavailable")
+
+
+@pytest.mark.parametrize("body", [{}, {"token": ""}, {"token": 7}, {"token": " "}])
+async def test_no_token_to_check(world: World, body: object) -> None:
+    told = await world.ask("/token/check", body)
+    assert (told.status, told.error["param"]) == (400, "token")

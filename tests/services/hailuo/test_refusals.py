@@ -1,0 +1,113 @@
+import orjson
+import pytest
+from multidict import CIMultiDict
+
+from services.hailuo import refusals
+from shared import errors
+from shared.upstream.client import Answer
+
+Kind = type[errors.SiteError]
+
+WORDS: dict[str, Kind] = {
+    "登录已过期": errors.AccountExpired,
+    "请先登录": errors.AccountExpired,
+    "login required": errors.AccountExpired,
+    "invalid token": errors.AccountExpired,
+    "抱歉，服务器开小差了，请稍等一会儿再试。": errors.UpstreamUnavailable,
+    "系统繁忙": errors.UpstreamUnavailable,
+    "某种没见过的话": errors.UpstreamUnavailable,
+    "": errors.UpstreamUnavailable,
+    "操作太频繁": errors.AccountBusy,
+    "正在生成回复": errors.AccountBusy,
+    "今日次数已用完": errors.AccountLimited,
+    "该账号已被封禁": errors.AccountBarred,
+    "内容涉及敏感信息": errors.ContentBlocked,
+    "会话不存在": errors.ConversationUnknown,
+}
+
+
+def answer(body: object, status: int = 200, content_type: str = "application/json", **headers: str) -> Answer:
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    return Answer(status, content_type, CIMultiDict({name.replace("_", "-"): v for name, v in headers.items()}), data)
+
+
+def info(code: int, message: str) -> dict[str, object]:
+    return {"statusInfo": {"code": code, "message": message}, "data": None}
+
+
+@pytest.mark.parametrize(("words", "kind"), WORDS.items())
+def test_words(words: str, kind: Kind) -> None:
+    assert type(refusals.refusal(answer(info(1200001, words)))) is kind
+    with pytest.raises(kind):
+        refusals.data(answer(info(1200001, words)))
+
+
+def test_a_refused_token_is_told_what_to_do() -> None:
+    assert "_token" in refusals.refusal(answer(info(1, "登录已过期"))).message
+
+
+def test_words_that_tell_nothing_are_of_the_callers_class() -> None:
+    with pytest.raises(errors.AccountExpired):
+        refusals.data(answer(info(1400010, "参数错误")), errors.AccountExpired)
+    with pytest.raises(errors.UpstreamUnavailable):
+        refusals.data(answer(info(1400010, "服务器开小差了")), errors.AccountExpired)
+
+
+ENVELOPES = (
+    {"statusInfo": {"code": 5, "message": "登录"}},
+    {"base_resp": {"status_code": 5, "status_msg": "登录"}},
+    {"status_code": 5, "err_message": "登录"},
+    {"code": 5, "message": "登录"},
+)
+
+
+@pytest.mark.parametrize("payload", ENVELOPES)
+def test_envelopes(payload: object) -> None:
+    assert refusals.status_of(payload) == refusals.Status(5, "登录")
+
+
+@pytest.mark.parametrize("payload", [None, [], "x", {}, {"statusInfo": None}, {"statusInfo": {"code": "0"}}])
+def test_no_status(payload: object) -> None:
+    assert refusals.status_of(payload) is None
+
+
+OTHERS: list[tuple[Answer, Kind]] = [
+    (answer(b"<!DOCTYPE html><html></html>", 200, "text/html"), errors.UpstreamUnavailable),
+    (answer(b"<html>", 502, "text/html"), errors.UpstreamUnavailable),
+    (answer(b"", 200), errors.UpstreamUnavailable),
+    (answer(b"oops", 200, "text/plain"), errors.UpstreamChanged),
+    (answer(b"oops", 500, "text/plain"), errors.UpstreamUnavailable),
+    (answer(b"", 401, "text/plain"), errors.AccountExpired),
+    (answer({}, 401), errors.AccountExpired),
+    (answer({}, 429), errors.AccountBusy),
+    (answer(info(7, "某种没见过的话"), 401), errors.AccountExpired),
+    (answer(b"slow down", 429, "text/plain", Retry_After="7"), errors.AddressLimited),
+    (answer({}, 503), errors.UpstreamUnavailable),
+    (answer({"data": {}}), errors.UpstreamChanged),
+    (answer([1]), errors.UpstreamChanged),
+    (answer(info(0, "成功")), errors.UpstreamChanged),
+]
+
+
+@pytest.mark.parametrize(("reply", "kind"), OTHERS)
+def test_other_replies(reply: Answer, kind: Kind) -> None:
+    assert type(refusals.refusal(reply)) is kind
+
+
+def test_pages_are_never_passed_on() -> None:
+    page = answer(info(1, "<html>secret</html>"))
+    assert "secret" not in refusals.refusal(page).message
+
+
+def test_data() -> None:
+    assert refusals.data(answer({"statusInfo": {"code": 0}, "data": {"a": 1}})) == {"a": 1}
+    assert refusals.data(answer({"statusInfo": {"code": 0}, "data": None})) == {}
+    with pytest.raises(errors.UpstreamUnavailable):
+        refusals.data(answer({"statusInfo": {"code": 0}, "data": {"a": 1}}, 500))
+
+
+def test_ids() -> None:
+    assert refusals.id_of({"id": 7}, "id") == 7
+    assert refusals.id_of({"id": "7"}, "id") == "7"
+    with pytest.raises(errors.UpstreamChanged):
+        refusals.id_of({"id": None}, "id")

@@ -1,0 +1,465 @@
+"""Speech and speech recognition from end to end."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from services.hailuo.speech import alike, same
+from services.hailuo.voices import OFFICIAL
+from shared import mp3
+from tests.services.hailuo.world import Told, World
+from tests.simulators import Cut, Fault, Reply, Split, Stall, Together, html, server_error
+from tests.simulators import hailuo_sounds as sounds
+from tests.simulators.hailuo import EXPIRED, refused
+from tests.simulators.hailuo_scenes import DEFAULT_HEARD, OK, Events, Says
+
+TEXT = "早上好！今天天气很好。我们去公园吧，好不好？"
+WAV = (
+    b"RIFF\x24\x1f\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x40\x1f\x00\x00\x01\x00\x08\x00"
+    b"data\x00\x1f\x00\x00" + b"\x80" * 7936
+)
+"""0.992 seconds of silence."""
+
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg on the PATH")
+
+
+def spoken(told: Told, text: str = TEXT) -> None:
+    """Hold a speech to what it should be: one mp3 of the right length that says the text."""
+    assert (told.status, told.type) == (200, "audio/mpeg")
+    assert sounds.heard(told.body) == text
+    assert mp3.seconds(told.body) == pytest.approx(sounds.seconds(text))
+    assert b"ID3" not in told.body
+    assert b"TAG" not in told.body
+    assert b"Info" not in told.body
+    assert len(told.body) % sounds.SIZE == 0
+
+
+async def test_recorded_calls(world: World) -> None:
+    world.site.slow = 1
+    told = await world.speak("早上好！", voice="echo")
+    spoken(told, "早上好！")
+    await world.settled()
+    assert world.kinds()[:5] == ["register", "chat", "voice", "tts", "tts"]
+    assert sorted(world.kinds()[5:]) == ["delete", "part"]
+    assert world.fields() == [
+        {
+            "characterID": "1",
+            "msgContent": (
+                "user:完整复述以下内容，不要进行任何修改，也不需要进行任何解释。\n早上好！\n"
+                "assistant:好的，我将开始完整复述：\n\n"
+            ),
+            "chatID": "0",
+            "searchMode": "0",
+        }
+    ]
+    assert world.site.calls_of("voice")[0].body == b'{"robotID":"1","config":{"robotVoiceID":"Podcast_girl"}}'
+
+
+async def test_parts_are_joined_and_streamed(world: World) -> None:
+    go_on = asyncio.Event()
+    world.site.script("tts", Fault(), Fault(), Stall(until=go_on))
+    body = {"model": "tts-1", "input": TEXT, "voice": "alloy"}
+    async with asyncio.timeout(5), world.house.post("/v1/audio/speech", body, world.tokens()) as response:
+        assert response.headers["Transfer-Encoding"] == "chunked"
+        first = await response.content.readany()
+        assert sounds.heard(first) == TEXT[: sounds.LETTERS_PER_PART]
+        go_on.set()
+        spoken(Told(200, response.content_type, first + await response.read()))
+
+
+async def test_parts_stay_in_order(world: World) -> None:
+    world.site.slow = 0
+    go_on = asyncio.Event()
+    world.site.script("part", Stall(until=go_on))
+    task = asyncio.create_task(world.speak(TEXT))
+    await world.site.wait_for(lambda: len(world.site.calls_of("part")) == 2)
+    await world.site.wait_for(world.site.calls_of("part")[1].ended.is_set)
+    go_on.set()
+    spoken(await task)
+
+
+async def test_ffprobe_calls_it_an_mp3_of_the_right_length(world: World, tmp_path: Path) -> None:
+    if shutil.which("ffprobe") is None:
+        pytest.skip("needs ffprobe on the PATH")
+    told = await world.speak(TEXT)
+    path = tmp_path / "speech.mp3"
+    path.write_bytes(told.body)
+    command = ("ffprobe", "-v", "error", "-show_entries", "format=format_name,duration", "-of", "json", str(path))
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    said = orjson.loads(out)["format"]
+    assert said["format_name"] == "mp3"
+    assert float(said["duration"]) == pytest.approx(sounds.seconds(TEXT), abs=0.05)
+
+
+async def test_what_is_said_is_heard_again(world: World) -> None:
+    speech = await world.speak(TEXT)
+    assert (await world.hear(speech.body)).value == {"text": TEXT}
+    told = await world.hear(speech.body, response_format="text")
+    assert (told.type, told.body.decode()) == ("text/plain", TEXT)
+    verbose = await world.hear(speech.body, response_format="verbose_json", language="zh")
+    assert verbose.value == {
+        "task": "transcribe",
+        "language": "zh",
+        "duration": pytest.approx(sounds.seconds(TEXT), abs=0.01),
+        "text": TEXT,
+        "segments": [],
+    }
+    unsure = await world.hear(speech.body, response_format="verbose_json")
+    assert unsure.value["language"] == "und"
+
+
+VOICES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
+    "tts-1": ({}, {"voice": "nova"}, "YaeMiko_hailuo"),
+    "tts-1-hd": ({}, {"voice": "nova", "model": "tts-1-hd"}, "keli_hailuo"),
+    "newer": ({}, {"voice": "coral"}, "scarlett_hailuo"),
+    "official": ({}, {"voice": "female-yaoyao-hd"}, "female-yaoyao-hd"),
+    "clone": ({}, {"voice": "puv_12"}, "puv_12"),
+    "as an object": ({}, {"voice": {"id": "puv_12"}}, "puv_12"),
+    "replaced": ({"REPLACE_AUDIO_MODEL": "yueyue_hailuo, Podcast_girl"}, {"voice": "echo"}, "Podcast_girl"),
+    "replaced as JSON": ({"REPLACE_AUDIO_MODEL": '["yueyue_hailuo"]'}, {"voice": "alloy"}, "yueyue_hailuo"),
+    "with the name before it": ({"HAILUO_REPLACE_AUDIO_MODEL": "keli_hailuo"}, {"voice": "alloy"}, "keli_hailuo"),
+    "not replaced": ({"REPLACE_AUDIO_MODEL": ",keli_hailuo"}, {"voice": "alloy"}, "male-botong"),
+}
+
+
+@pytest.mark.parametrize(("environ", "asked", "voice"), VOICES.values(), ids=VOICES)
+async def test_voices(environ: dict[str, str], asked: dict[str, Any], voice: str) -> None:
+    async with World.start(**environ) as world:
+        body = {"model": "tts-1", "input": "早上好", **asked}
+        spoken(await world.post("/v1/audio/speech", body), "早上好")
+        assert orjson.loads(world.site.calls_of("voice")[0].body)["config"]["robotVoiceID"] == voice
+
+
+async def test_every_official_voice_is_known_to_the_site(world: World) -> None:
+    assert world.site.voices == set(OFFICIAL)
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "an unknown voice": ({"voice": "toString"}, "male-botong"),
+    "no voice": ({"voice": ""}, "shimmer"),
+    "no input": ({"input": ""}, "input"),
+    "nothing to say": ({"input": "（……）！"}, "input"),
+    "an unknown format": ({"response_format": "midi"}, "mp3/opus/aac/flac/wav/pcm"),
+}
+
+
+@pytest.mark.parametrize(("asked", "named"), BAD.values(), ids=BAD)
+async def test_bad_requests_cost_no_account(world: World, asked: dict[str, Any], named: str) -> None:
+    told = await world.post("/v1/audio/speech", {"input": "a", "voice": "alloy", **asked})
+    assert told.status == 400
+    assert named in told.message
+    assert world.site.calls == []
+
+
+async def test_two_speeches_of_an_account_do_not_mix_their_voices(world: World) -> None:
+    first, second = await asyncio.gather(world.speak(TEXT, voice="alloy"), world.speak("早上好！", voice="echo"))
+    spoken(first)
+    spoken(second, "早上好！")
+
+
+async def test_the_account_may_chat_while_it_is_read_out(world: World) -> None:
+    go_on = asyncio.Event()
+    world.site.script("tts", Stall(until=go_on))
+    speech = asyncio.create_task(world.speak(TEXT))
+    await world.site.wait_for(lambda: world.site.calls_of("tts"))
+    assert (await world.whole("a")).status == 200
+    go_on.set()
+    spoken(await speech)
+
+
+async def test_an_answer_instead_of_a_repetition_is_asked_for_again(world: World) -> None:
+    world.site.script("chat", Says("你好！有什么可以帮你？"))
+    spoken(await world.speak(TEXT))
+    await world.settled()
+    assert world.site.outcomes("delete") == {"ok": 2}
+
+
+async def test_a_slip_of_the_pen_is_spoken_when_it_stays(world: World) -> None:
+    nearly = TEXT.replace("吧", "呗").replace("！", "!")
+    world.site.script("chat", Says(nearly), Says(nearly))
+    spoken(await world.speak(TEXT), nearly)
+
+
+async def test_an_answer_is_never_spoken(world: World) -> None:
+    world.site.script("chat", Says("你好！"), Says("你好！"))
+    told = await world.speak(TEXT)
+    assert told.status == 502
+    assert "repeat" in told.message
+    assert world.site.calls_of("voice") == []
+    await world.settled()
+    assert world.site.outcomes("delete") == {"ok": 2}
+
+
+def test_likeness() -> None:
+    assert same("Hello, World!", "hello world")
+    assert same("一二三。", "一二 三")
+    assert same("ＡＢＣ１", "abc1")
+    assert not same("一二三", "一二")
+    assert alike("一二三", "一二三") == 1
+    assert alike("一二三", "四五六") < 0.5
+    assert alike("a", "") < 0.9
+
+
+MADE: dict[str, tuple[str, tuple[Fault, ...], int, str]] = {
+    "an unknown voice at the site": ("voice", (refused(9, "音色不存在"),), 400, "request_refused"),
+    "a refused login": ("voice", (Reply(EXPIRED),), 401, "invalid_api_key"),
+    "no parts": ("tts", (Reply({"statusInfo": OK, "data": {"requestStatus": 2, "result": []}}),), 502, ""),
+    "no status": ("tts", (Reply({"statusInfo": OK, "data": {}}),), 502, ""),
+    "a page": ("tts", (html(200),) * 4, 502, ""),
+    "a refused part": ("part", (Reply({}, 403),), 502, ""),
+    "another success": ("part", (Reply({}, 204),), 502, ""),
+    "a page for a part": ("part", (html(200),), 502, ""),
+    "a broken part": ("part", (Cut(after=100),), 502, ""),
+    "no message": ("chat", (Events((("close_chunk", {"type": 8}),)),), 502, ""),
+    "a broken repetition": ("chat", (Cut(after=-400),), 502, ""),
+}
+
+
+@pytest.mark.parametrize(("kind", "faults", "status", "code"), MADE.values(), ids=MADE)
+@pytest.mark.parametrize("format_", ["mp3", "wav"])
+async def test_failures_before_the_first_part_have_a_status(
+    kind: str, faults: tuple[Fault, ...], status: int, code: str, format_: str
+) -> None:
+    if format_ == "wav" and shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg on the PATH")
+    async with World.start(RETRIES="0", ACCOUNT_WAIT="0") as world:
+        world.site.script(kind, *faults)
+        told = await world.speak("早上好", response_format=format_)
+        assert told.status == status
+        assert told.value["error"]["code"] == (code or "upstream_unavailable")
+        await world.settled()
+
+
+async def test_fail_over_before_the_first_part(world: World) -> None:
+    world.tokens("ann", "ben")
+    world.site.script("part", server_error())
+    world.site.script("voice", Reply(EXPIRED))
+    spoken(await world.speak(TEXT, "ann", "ben"))
+    await world.settled()
+
+
+async def test_failed_looks_are_made_again(world: World) -> None:
+    world.site.script("tts", server_error(), html(200), Fault(), server_error())
+    spoken(await world.speak(TEXT))
+    assert len(world.site.calls_of("chat")) == 1
+
+
+async def test_a_speech_that_is_never_made() -> None:
+    async with World.start(HAILUO_SPEECH_LIMIT="0.02") as world:
+        world.site.slow = 10**9
+        told = await world.speak(TEXT)
+        assert (told.status, told.value["error"]["code"]) == (502, "upstream_error")
+        await world.settled()
+
+
+async def test_a_failure_after_the_first_part_breaks_the_connection(world: World) -> None:
+    world.site.script("part", Fault(), server_error())
+    body = {"model": "tts-1", "input": TEXT, "voice": "alloy"}
+    async with asyncio.timeout(5), world.house.post("/v1/audio/speech", body, world.tokens()) as response:
+        assert response.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+    await world.settled()
+
+
+async def test_a_replaced_part_breaks_the_connection(world: World) -> None:
+    urls = [f"https://cdn.hailuoai.com/prod/tts/1-{n}.mp3" for n in range(2)]
+    looks = [{"requestStatus": 1, "result": urls[:1]}, {"requestStatus": 2, "result": urls[1:]}]
+    world.site.script("tts", *(Reply({"statusInfo": OK, "data": look}) for look in looks))
+    world.site.script("part", Reply(sounds.sound("一"), content_type="audio/mpeg"))
+    body = {"model": "tts-1", "input": TEXT, "voice": "alloy"}
+    async with asyncio.timeout(5), world.house.post("/v1/audio/speech", body, world.tokens()) as response:
+        if response.status == 200:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+    world.errors = ["upstream_changed"]
+    await world.settled()
+
+
+async def test_parts_signed_anew_are_the_same(world: World) -> None:
+    url = "https://cdn.hailuoai.com/prod/tts/1-0.mp3"
+    looks = [{"requestStatus": 1, "result": [f"{url}?sign=1"]}, {"requestStatus": 2, "result": [f"{url}?sign=2"]}]
+    world.site.script("tts", *(Reply({"statusInfo": OK, "data": look}) for look in looks))
+    world.site.script("part", Reply(b"AAAABB", content_type="audio/mpeg"))
+    told = await world.speak(TEXT)
+    assert told.body == b"AAAABB"
+
+
+async def test_a_client_that_leaves_a_speech(world: World) -> None:
+    stall = Stall(after=0)
+    world.site.script("tts", Fault(), Fault(), stall)
+    body = {"model": "tts-1", "input": TEXT, "voice": "alloy"}
+    async with world.house.post("/v1/audio/speech", body, world.tokens()) as response:
+        await asyncio.wait_for(response.content.readany(), 5)
+        await asyncio.wait_for(stall.reached.wait(), 5)
+        response.close()
+    await world.settled()
+    assert world.site.calls_of("tts")[-1].closed.is_set()
+    spoken(await world.speak(TEXT))
+
+
+async def test_before_http_1_1_a_speech_has_its_length(world: World) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(world.house.url.rpartition(":")[2]))
+    body = orjson.dumps({"input": TEXT, "voice": "alloy"})
+    head = f"POST /v1/audio/speech HTTP/1.0\r\nAuthorization: Bearer {world.tokens()}\r\n"
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    head_read, _, sound = answer.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(sound)}".encode() in head_read
+    spoken(Told(200, "audio/mpeg", sound))
+
+
+async def test_draining_breaks_a_speech_off() -> None:
+    async with World.start(DRAIN_TIMEOUT="0") as world:
+        stall = Stall()
+        world.site.script("tts", Fault(), Fault(), stall)
+        body = {"model": "tts-1", "input": TEXT, "voice": "alloy"}
+        async with asyncio.timeout(5), world.house.post("/v1/audio/speech", body, world.tokens()) as response:
+            await response.content.readany()
+            await stall.reached.wait()
+            drained = asyncio.create_task(world.house.service.drain())
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+            await drained
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("name", "type_", "mark"),
+    [
+        ("wav", "audio/wav", b"RIFF"),
+        ("flac", "audio/flac", b"fLaC"),
+        ("opus", "audio/ogg", b"OggS"),
+        ("aac", "audio/aac", b"\xff\xf1"),
+        ("pcm", "audio/pcm", b"\x00\x00"),
+    ],
+)
+async def test_other_formats(world: World, name: str, type_: str, mark: bytes) -> None:
+    told = await world.speak("早上好", response_format=name)
+    assert (told.status, told.type) == (200, type_)
+    assert told.body.startswith(mark)
+    if name == "pcm":
+        assert len(told.body) / 48000 == pytest.approx(sounds.seconds("早上好"), abs=0.05)
+
+
+async def test_other_formats_without_ffmpeg(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    told = await world.speak(TEXT, response_format="wav")
+    assert told.status == 400
+    assert "ffmpeg" in told.message
+    spoken(await world.speak(TEXT))
+
+
+# --- hearing ---------------------------------------------------------------------------------------------------
+
+
+async def test_recorded_hearing(world: World) -> None:
+    sound = sounds.sound("早上好")
+    assert (await world.hear(sound)).value == {"text": "早上好"}
+    assert world.kinds() == ["register", "hear"]
+    assert sound in world.site.calls_of("hear")[0].body
+    assert world.fields("hear") == [{"chatID": "0", "characterID": "1", "playSpeedLevel": "1"}]
+
+
+@needs_ffmpeg
+async def test_other_sounds_are_converted(world: World) -> None:
+    assert (await world.hear(WAV)).value == {"text": DEFAULT_HEARD}
+    assert b"RIFF" not in world.site.calls_of("hear")[0].body
+    told = await world.hear(WAV, response_format="verbose_json")
+    assert told.value["duration"] == pytest.approx(0.992, abs=0.1)
+
+
+async def test_other_sounds_without_ffmpeg_are_sent_as_they_are(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert (await world.hear(WAV)).value == {"text": DEFAULT_HEARD}
+    assert WAV in world.site.calls_of("hear")[0].body
+    told = await world.hear(WAV, response_format="verbose_json")
+    assert (told.status, "ffmpeg" in told.message) == (400, True)
+
+
+UPLOADS: dict[str, tuple[bytes | None, dict[str, str], int]] = {
+    "none": (None, {}, 400),
+    "empty": (b"", {}, 400),
+    "a text": (b"hello, I am no sound at all", {}, 400),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), {}, 400),
+    "huge": (sounds.sound("好") + bytes(2**20), {}, 413),
+    "srt": (sounds.sound("好"), {"response_format": "srt"}, 400),
+    "a long field": (sounds.sound("好"), {"prompt": "x" * 70000}, 413),
+}
+
+
+@pytest.mark.parametrize(("data", "fields", "status"), UPLOADS.values(), ids=UPLOADS)
+async def test_bad_uploads_cost_no_account(data: bytes | None, fields: dict[str, str], status: int) -> None:
+    async with World.start(MAX_ATTACHMENT_MB="1") as world:
+        told = await world.hear(data, **fields)
+        assert told.status == status
+        assert world.site.calls == []
+
+
+@needs_ffmpeg
+async def test_a_broken_sound(world: World) -> None:
+    told = await world.hear(b"RIFF\x24\x1f\x00\x00WAVEoops" + bytes(50))
+    assert told.status == 400
+    assert world.site.calls == []
+
+
+@pytest.mark.parametrize(
+    ("type_", "body"),
+    [
+        ("application/json", b"{}"),
+        ("multipart/form-data", b"--x"),
+        ("multipart/form-data; boundary=x", b"no form"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n1'),
+        ("multipart/form-data; boundary=x", b"--x--\r\n"),
+    ],
+)
+async def test_bodies_that_are_no_form(world: World, type_: str, body: bytes) -> None:
+    headers = {"Authorization": f"Bearer {world.tokens()}", "Content-Type": type_}
+    url = f"{world.house.url}/v1/audio/transcriptions"
+    async with asyncio.timeout(5), world.house.client.post(url, data=body, headers=headers) as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["type"] == "invalid_request_error"
+
+
+HEARINGS: dict[str, tuple[Fault, int, str]] = {
+    "nothing heard": (Events((("asr_chunk", {"status_code": 1200041, "err_message": ""}),)), 200, ""),
+    "any refusal": (Events((("error", {"status_code": 5, "err_message": "系统错误"}),)), 502, ""),
+    "an expired login": (Events((("error", {"status_code": 5, "err_message": "请登录"}),)), 401, ""),
+    "no events": (Events(()), 502, ""),
+    "only the spoken answer": (Events((("text_chunk", {"status_code": 0, "data": {"text": "x"}}),)), 502, ""),
+    "a page": (html(200), 502, ""),
+    "JSON": (Reply(EXPIRED), 401, ""),
+    "split": (Split(size=1, gap=0), 200, "好"),
+}
+
+
+@pytest.mark.parametrize(("fault", "status", "text"), HEARINGS.values(), ids=HEARINGS)
+async def test_hearings(fault: Fault, status: int, text: str) -> None:
+    async with World.start(RETRIES="0") as world:
+        world.site.script("hear", fault)
+        told = await world.hear(sounds.sound("好"))
+        assert told.status == status
+        if status == 200:
+            assert told.value == {"text": text}
+
+
+async def test_hearing_is_tried_again_and_fails_over(world: World) -> None:
+    world.tokens("ann", "ben")
+    world.site.script("hear", server_error(), Reply(EXPIRED))
+    assert (await world.hear(sounds.sound("好"), "ann", "ben")).value == {"text": "好"}
+
+
+async def test_the_call_is_left_when_the_words_are_there(world: World) -> None:
+    body = b'event:asr_chunk\ndata:{"status_code":0,"data":{"text":"early"}}\n\n'
+    events = Events((("asr_chunk", body), ("audio_chunk", {"status_code": 0})))
+    world.site.script("hear", Together(events, Stall(after=len(body))))
+    assert (await world.hear(sounds.sound("好"))).value == {"text": "early"}
+    await world.settled()

@@ -1,0 +1,177 @@
+"""What the site's refusals mean."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from services.step import refusals
+from services.step.refusals import accepted, refusal, refusal_in, still_reading, switched, text_of
+from shared.errors import (
+    AccountBarred,
+    AccountExpired,
+    AccountLimited,
+    AttachmentRefused,
+    ConversationUnknown,
+    RequestRefused,
+    SessionRefused,
+    SiteError,
+    UpstreamChanged,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from shared.upstream.client import Answer
+
+PAGE = b"<html><title>502</title>secret words</html>"
+
+
+def answer(body: Any, status: int = 200, content_type: str = "application/json", **headers: str) -> Answer:
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    return Answer(status, content_type, {name.replace("_", "-"): value for name, value in headers.items()}, data)
+
+
+def said(code: Any, message: Any = "no") -> dict[str, Any]:
+    return {"code": code, "message": message}
+
+
+REFUSED: list[tuple[Answer, type[SiteError], int]] = [
+    (answer(said("unauthenticated", "token is missing"), 401), SessionRefused, 401),
+    (answer(said("unauthenticated", "the oasis-token is embezzled"), 401), AccountExpired, 401),
+    (answer(said("unauthenticated", "token is illegal")), SessionRefused, 401),
+    (answer(said("unauthenticated", "whatever")), SessionRefused, 401),
+    (answer(said("permission_denied")), AccountBarred, 403),
+    (answer(said("CODE_ACCOUNT_NEED_SIGN_IN"), 403), AccountBarred, 403),
+    (answer({"code": "permission_denied", "details": [{"debug": {"reason": "need sign in"}}]}), AccountBarred, 403),
+    (answer(said("resource_exhausted", "slow down")), AccountLimited, 429),
+    (answer(said("invalid_argument", "prompt exceed max len 20000")), RequestRefused, 400),
+    (answer(said("not_found", "chat session not found")), ConversationUnknown, 404),
+    (answer(said("deadline_exceeded")), UpstreamTimeout, 504),
+    (answer(said("canceled")), UpstreamUnavailable, 502),
+    (answer(said("unknown")), UpstreamUnavailable, 502),
+    (answer(said("internal")), UpstreamUnavailable, 502),
+    (answer(said("unavailable"), 503), UpstreamUnavailable, 502),
+    (answer(said("aborted")), UpstreamUnavailable, 502),
+    (answer(said("data_loss")), UpstreamUnavailable, 502),
+    (answer(said("already_exists")), RequestRefused, 400),
+    (answer(said("failed_precondition")), RequestRefused, 400),
+    (answer(said("out_of_range")), RequestRefused, 400),
+    (answer(said("unimplemented")), UpstreamChanged, 502),
+    (answer(said("a_new_code")), RequestRefused, 400),
+    (answer(said("a_new_code"), 500), UpstreamUnavailable, 502),
+    (answer(said("a_new_code"), 401), SessionRefused, 401),
+    (answer(said("a_new_code"), 429), AccountLimited, 429),
+    (answer(said(16), 401), SessionRefused, 401),
+    (answer({}, 401), SessionRefused, 401),
+    (answer({}, 403), AccountBarred, 403),
+    (answer({}, 404), UpstreamChanged, 502),
+    (answer([], 429), AccountLimited, 429),
+    (answer({}, 400), RequestRefused, 400),
+    (answer({}, 418), RequestRefused, 400),
+    (answer({}, 500), UpstreamUnavailable, 502),
+    (answer({}, 301), UpstreamUnavailable, 502),
+    (answer(b"denied", 401, "text/plain"), SessionRefused, 401),
+    (answer(PAGE, 502, "text/html"), UpstreamUnavailable, 502),
+    (answer(PAGE, 401, "text/html"), UpstreamUnavailable, 502),
+    (answer(PAGE, 200, ""), UpstreamUnavailable, 502),
+    (answer(b"", 200), UpstreamUnavailable, 502),
+    (answer(b"", 500), UpstreamUnavailable, 502),
+    (answer(b"hello", 200, "text/plain"), UpstreamChanged, 502),
+    (answer([1]), UpstreamChanged, 502),
+    (answer({"chatId": "1"}), UpstreamChanged, 502),
+]
+
+
+@pytest.mark.parametrize(("given", "wanted", "status"), REFUSED)
+def test_refusals(given: Answer, wanted: type[SiteError], status: int) -> None:
+    error = refusal(given)
+    assert type(error) is wanted
+    assert error.status == status
+    assert error.message
+    assert "secret words" not in error.message
+
+
+@pytest.mark.parametrize(("given", "wanted", "status"), REFUSED)
+def test_a_refused_exchange_means_a_refused_account(given: Answer, wanted: type[SiteError], status: int) -> None:
+    assert type(refusal(given, exchanging=True)) is (AccountExpired if wanted is SessionRefused else wanted)
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("token is missing", refusals.EXPIRED),
+        ("oasis-token is embezzled", refusals.DEVICE),
+        ("token is illegal", refusals.HALVES),
+    ],
+)
+def test_what_the_client_is_told_to_do(message: str, told: str) -> None:
+    assert refusal(answer(said("unauthenticated", message), 401), exchanging=True).message == told
+
+
+def test_the_words_of_the_site_are_passed_on() -> None:
+    error = refusal_in(said("resource_exhausted", "request too\nfrequent, \ud83d" + "x" * 300))
+    assert error.message.startswith("The site says: [resource_exhausted] request too frequent, �x")
+    assert len(error.message) < 300
+    assert refusal_in(said("internal", None)).message == "The site says: [internal]"
+
+
+def test_a_limit_says_how_long() -> None:
+    assert refusal(answer(said("resource_exhausted"), 429, Retry_After="30")).retry_after == 30
+    assert refusal(answer(said("resource_exhausted"), 429, Retry_After="tomorrow")).retry_after is None
+    assert refusal(answer(b"slow", 429, "text/plain", Retry_After="7")).retry_after == 7
+
+
+@pytest.mark.parametrize("body", [{}, {"chatId": "1"}, {"code": 5}, {"code": ""}, {"code": None}])
+def test_a_code_that_is_no_text_is_no_error(body: dict[str, Any]) -> None:
+    assert accepted(answer(body)) == body
+
+
+@pytest.mark.parametrize("given", [case for case, _, _ in REFUSED if case.body not in (b'{"chatId":"1"}',)])
+def test_what_is_not_accepted(given: Answer) -> None:
+    with pytest.raises(type(refusal(given))):
+        accepted(given)
+
+
+def test_a_text_that_must_be_there() -> None:
+    assert text_of({"id": "7"}, "rid", "id") == "7"
+    for value in ({}, {"id": ""}, {"id": 7}):
+        with pytest.raises(UpstreamChanged, match="`rid`"):
+            text_of(value, "rid", "id")
+
+
+@pytest.mark.parametrize("given", [answer(b""), answer({}), answer({"result": "RESULT_CODE_SUCCESS"})])
+def test_a_switch_that_went_well(given: Answer) -> None:
+    switched(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (answer({"result": "RESULT_CODE_FAILED"}), RequestRefused),
+        (answer(b"", 401), SessionRefused),
+        (answer({}, 401), SessionRefused),
+        (answer(PAGE), UpstreamUnavailable),
+    ],
+)
+def test_a_switch_that_did_not(given: Answer, wanted: type[SiteError]) -> None:
+    with pytest.raises(wanted):
+        switched(given)
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        ({"fileStatus": 1, "needFurtherCall": True}, True),
+        ({"fileStatus": 2, "needFurtherCall": False}, False),
+        ({"fileStatus": 2}, False),
+        ({}, False),
+    ],
+)
+def test_whether_a_file_is_being_read(status: dict[str, Any], wanted: bool) -> None:
+    assert still_reading(status) is wanted
+
+
+@pytest.mark.parametrize("status", [12, 22, 59, 404])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_file_that_could_not_be_read(status: int, again: bool) -> None:
+    with pytest.raises(AttachmentRefused):
+        still_reading({"fileStatus": status, "needFurtherCall": again})

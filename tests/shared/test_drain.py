@@ -1,0 +1,164 @@
+"""The end of a service, as a process of its own: SIGTERM with work under way."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from attrs import define
+
+from tests.shared.toy import asks, events, text_of
+from tests.shared.toysite import HELLO, Scene, World
+
+
+@define
+class Process:
+    """A running service: its address, its process, a client, and the lines of its log."""
+
+    url: str
+    process: asyncio.subprocess.Process
+    client: aiohttp.ClientSession
+    log: list[Any]
+
+    def post(self, body: Any, token: str = "t1") -> Any:
+        headers = {"Authorization": f"Bearer {token}"}
+        return self.client.post(f"{self.url}/v1/chat/completions", json=body, headers=headers)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    async def logged(self, event: str) -> Any:
+        """Wait for a line of the log."""
+        assert self.process.stderr is not None
+        while line := await asyncio.wait_for(self.process.stderr.readline(), 10):
+            self.log.append(json.loads(line))
+            if self.log[-1]["event"] == event:
+                return self.log[-1]
+        raise AssertionError(f"{event} is not in {self.log}")
+
+    async def ended(self) -> int:
+        """Wait for the end; give the exit code. Nothing may have been logged at ERROR."""
+        assert self.process.stderr is not None
+        rest = await asyncio.wait_for(self.process.stderr.read(), 20)
+        self.log += [json.loads(line) for line in rest.splitlines()]
+        assert [line for line in self.log if line["level"] == "error"] == []
+        return await self.process.wait()
+
+
+@asynccontextmanager
+async def served(world: World, **environ: str) -> AsyncIterator[Process]:
+    path = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    settings = {"HOST": "127.0.0.1", "PORT": "0", "UPSTREAM_GATEWAY": world.url, **environ}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.shared.toy", env=path | settings, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with aiohttp.ClientSession() as client:
+            running = Process("", process, client, [])
+            host, port = (await running.logged("listening"))["addresses"][0]
+            running.url = f"http://{host}:{port}"
+            yield running
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_streams_finish_and_nothing_is_left(loop: str) -> None:
+    async with World().serve() as world, served(world, EVENT_LOOP=loop) as service:
+        gate = asyncio.Event()
+        world.play(Scene(gates={2: gate}), Scene(gates={0: gate}))
+        world.hold_forget = asyncio.Event()
+        async with service.post(asks(stream=True)) as stream:
+            begun = await stream.content.readany()
+            whole = asyncio.create_task(service.client.post(**request(service, asks(), "t2")))
+            queued = asyncio.create_task(service.client.post(**request(service, asks(), "t1")))
+            await world.until(lambda: world.running["t1"] and world.running["t2"])
+            service.stop()
+            assert (await service.logged("draining"))["requests"] in (2, 3)
+            response = await queued
+            assert (response.status, response.headers["Connection"]) == (503, "close")
+            assert (await response.json())["error"]["code"] == "shutting_down"
+            async with service.client.get(service.url + "/readyz") as ready:
+                assert (ready.status, ready.headers["Connection"]) == (503, "close")
+            async with service.post(asks(), "t3") as refused:
+                assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (503, "*")
+            gate.set()
+            assert text_of(events(begun + await stream.read())) == "Hello world"
+            assert (await whole).status == 200
+        await world.until(lambda: world.forgetting.total() == 2)
+        assert service.process.returncode is None
+        world.hold_forget.set()
+        assert await service.ended() == 0
+        assert (len(world.deleted), world.conversations) == (2, {})
+
+
+def request(service: Process, body: Any, token: str) -> dict[str, Any]:
+    url = f"{service.url}/v1/chat/completions"
+    return {"url": url, "json": body, "headers": {"Authorization": f"Bearer {token}"}}
+
+
+@pytest.mark.parametrize("cut", ["time-out", "second signal"])
+async def test_what_does_not_finish_gets_an_error_frame(cut: str) -> None:
+    timeout = "0.2" if cut == "time-out" else "60"
+    async with World().serve() as world, served(world, DRAIN_TIMEOUT=timeout, HEAD_WAIT="0") as service:
+        world.play(Scene(HELLO[:2], ending="stall"), Scene(HELLO[:1], ending="stall"), Scene(HELLO[:1], ending="stall"))
+        async with service.post(asks(stream=True)) as begun, service.post(asks(stream=True), "t2") as silent:
+            first = await begun.content.readany()
+            whole = asyncio.create_task(service.client.post(**request(service, asks(), "t3")))
+            await world.until(lambda: world.running["t3"])
+            service.stop()
+            await service.logged("draining")
+            if cut == "second signal":
+                service.stop()
+            told = events(first + await begun.read())
+            assert (text_of(told[:-1]), told[-1]["error"]["code"]) == ("Hello", "shutting_down")
+            [error] = events(await silent.read())
+            assert error["error"]["code"] == "shutting_down"
+            assert (await whole).status == 503
+        assert await service.ended() == 0
+        assert (len(world.deleted), world.conversations) == (3, {})
+
+
+async def test_an_idle_service_stops_at_once() -> None:
+    async with World().serve() as world, served(world) as service:
+        async with service.client.get(service.url + "/ping") as response:
+            assert await response.text() == "pong"
+        service.stop()
+        assert await service.ended() == 0
+        assert service.log[-1]["event"] == "stopped"
+
+
+async def test_a_rotated_token_survives_the_restart(tmp_path: Any) -> None:
+    async with World().serve() as world:
+        world.newest["t1"] = "t1-newer"
+        for _ in range(2):
+            async with served(world, STATE_FILE=str(tmp_path / "state.json")) as service:
+                async with service.post(asks()) as response:
+                    assert response.status == 200
+                service.stop()
+                assert await service.ended() == 0
+        assert world.tokens("session") == ["t1", "t1-newer"]
+
+
+async def test_a_client_that_leaves_ends_the_call_to_the_site() -> None:
+    async with World().serve() as world, served(world) as service:
+        world.play(Scene(HELLO[:2], ending="stall"), Scene(HELLO[:2], ending="stall"))
+        async with service.post(asks(stream=True)) as stream:
+            await stream.content.readany()
+            stream.close()
+        await world.until(lambda: world.left == ["chat"], 2)
+        whole = asyncio.create_task(service.client.post(**request(service, asks(), "t2")))
+        await world.until(lambda: world.running["t2"])
+        whole.cancel()
+        await world.until(lambda: len(world.deleted) == 2)
+        service.stop()
+        assert await service.ended() == 0
+        assert [line["status"] for line in service.log if line["event"] == "answered"] == [499, 499]

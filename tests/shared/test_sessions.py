@@ -1,0 +1,176 @@
+"""Exchanged sessions and newest credentials."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from shared import sessions as sessions_module
+from shared.errors import AccountExpired, SessionRefused, UpstreamUnavailable
+from shared.provider import Credential, Session
+from shared.sessions import Sessions
+from shared.state import CredentialFile
+from tests.shared.clock import settle
+
+OWN = Credential("own")
+
+
+class Exchange:
+    """Stands in for a provider: gives what `outcomes` says for a token, when `gate` is open."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.outcomes: dict[str, Any] = {}
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.seconds = 60.0
+
+    def credential(self, token: str) -> Credential:
+        if token.startswith("!"):
+            raise AccountExpired
+        return Credential(token)
+
+    async def exchange(self, credential: Credential) -> tuple[Session, Credential]:
+        self.asked.append(credential.token)
+        await self.gate.wait()
+        outcome = self.outcomes.get(credential.token, credential.token)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return Session(time.time() + self.seconds), Credential(outcome)
+
+
+def make() -> tuple[Exchange, Sessions, CredentialFile]:
+    exchange: Any = Exchange()
+    newest = CredentialFile(None, "toy")
+    return exchange, Sessions(exchange, newest), newest
+
+
+async def test_one_flight_for_all_and_its_session_is_kept() -> None:
+    exchange, sessions, _ = make()
+    first, *others = await asyncio.gather(*(sessions.get("d", OWN) for _ in range(5)))
+    assert all(other is first for other in others)
+    assert await sessions.get("d", OWN) is first
+    assert exchange.asked == ["own"]
+    await sessions.get("e", OWN)
+    assert exchange.asked == ["own", "own"]
+
+
+async def test_a_session_is_used_until_it_expires() -> None:
+    exchange, sessions, _ = make()
+    exchange.seconds = -1
+    await sessions.get("d", OWN)
+    await sessions.get("d", OWN)
+    assert exchange.asked == ["own", "own"]
+
+
+async def test_one_who_leaves_cancels_nothing() -> None:
+    exchange, sessions, _ = make()
+    exchange.gate.clear()
+    first, second = (asyncio.create_task(sessions.get("d", OWN)) for _ in range(2))
+    await settle()
+    first.cancel()
+    await settle()
+    assert first.cancelled()
+    exchange.gate.set()
+    assert await second is await sessions.get("d", OWN)
+    assert exchange.asked == ["own"]
+
+
+async def test_when_all_have_left_the_exchange_comes_home_and_its_failure_is_silent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    exchange, sessions, _ = make()
+    exchange.gate.clear()
+    exchange.outcomes["own"] = UpstreamUnavailable()
+    only = asyncio.create_task(sessions.get("d", OWN))
+    await settle()
+    only.cancel()
+    await settle()
+    exchange.gate.set()
+    await sessions.close()
+    await settle()
+    assert caplog.records == []
+
+
+async def test_a_failure_goes_to_all_and_is_never_kept() -> None:
+    exchange, sessions, _ = make()
+    exchange.outcomes["own"] = UpstreamUnavailable()
+    failures = await asyncio.gather(*(sessions.get("d", OWN) for _ in range(3)), return_exceptions=True)
+    assert [type(failure) for failure in failures] == [UpstreamUnavailable] * 3
+    assert exchange.asked == ["own"]
+    exchange.outcomes.clear()
+    assert await sessions.get("d", OWN)
+    assert exchange.asked == ["own", "own"]
+
+
+async def test_the_newest_credential_is_kept_and_used() -> None:
+    exchange, sessions, newest = make()
+    exchange.outcomes |= {"own": "newer", "newer": "newest"}
+    session = await sessions.get("d", OWN)
+    assert newest.get("d") == "newer"
+    sessions.drop("d", session)
+    await sessions.get("d", OWN)
+    assert exchange.asked == ["own", "newer"]
+    assert sessions.credential("d", OWN) == Credential("newest")
+    assert sessions.credential("e", OWN) == OWN
+
+
+@pytest.mark.parametrize("refusal", [AccountExpired, SessionRefused])
+async def test_a_refused_newest_credential_falls_back_once(refusal: type[Exception]) -> None:
+    exchange, sessions, newest = make()
+    await newest.put("d", "newer")
+    exchange.outcomes["newer"] = refusal()
+    assert await sessions.get("d", OWN)
+    assert exchange.asked == ["newer", "own"]
+    assert newest.get("d") is None
+
+
+async def test_both_refused_is_the_refusal_of_the_clients_token() -> None:
+    exchange, sessions, newest = make()
+    await newest.put("d", "newer")
+    exchange.outcomes |= {"newer": AccountExpired("newer"), "own": AccountExpired("own")}
+    with pytest.raises(AccountExpired, match="own"):
+        await sessions.get("d", OWN)
+    assert exchange.asked == ["newer", "own"]
+
+
+async def test_a_site_that_is_away_costs_no_newest_credential() -> None:
+    exchange, sessions, newest = make()
+    await newest.put("d", "newer")
+    exchange.outcomes["newer"] = UpstreamUnavailable()
+    with pytest.raises(UpstreamUnavailable):
+        await sessions.get("d", OWN)
+    assert (exchange.asked, newest.get("d")) == (["newer"], "newer")
+
+
+async def test_a_kept_token_that_cannot_be_read_is_as_none() -> None:
+    exchange, sessions, newest = make()
+    await newest.put("d", "!old form")
+    assert await sessions.get("d", OWN)
+    assert exchange.asked == ["own"]
+
+
+async def test_only_the_session_that_was_refused_is_dropped() -> None:
+    _, sessions, _ = make()
+    old = await sessions.get("d", OWN)
+    sessions.drop("d", old)
+    new = await sessions.get("d", OWN)
+    sessions.drop("d", old)
+    assert await sessions.get("d", OWN) is new
+    sessions.drop("d", None)
+    assert await sessions.get("d", OWN) is not new
+
+
+async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions_module, "SESSIONS_MOST", 2)
+    exchange, sessions, _ = make()
+    for digest, seconds in (("a", 50), ("b", 60), ("c", 70)):
+        exchange.seconds = seconds
+        await sessions.get(digest, OWN)
+    assert len(exchange.asked) == 3
+    await sessions.get("b", OWN)
+    await sessions.get("c", OWN)
+    assert len(exchange.asked) == 3
+    await sessions.get("a", OWN)
+    assert len(exchange.asked) == 4

@@ -1,0 +1,90 @@
+"""`STATE_FILE`: what must outlive a restart."""
+
+import asyncio
+import stat
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import structlog
+
+from shared.state import CredentialFile
+
+
+def opened(path: Path, service: str = "toy") -> CredentialFile:
+    file = CredentialFile(str(path), service)
+    file.load()
+    return file
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {item.name: stat.S_IMODE(item.stat().st_mode) for item in folder.iterdir()}
+
+
+async def test_tokens_survive_a_restart_in_a_file_of_their_owner(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    file = opened(path)
+    await file.put("d", "one")
+    await file.put("d", "two")
+    await file.put("e", "three")
+    await file.drop("e")
+    await file.drop("none")
+    again = opened(path)
+    assert (again.get("d"), again.get("e")) == ("two", None)
+    assert modes(tmp_path) == {"state.json": 0o600, "state.json.lock": 0o600}
+
+
+async def test_without_a_file_they_are_in_memory() -> None:
+    file = CredentialFile(None, "toy")
+    file.load()
+    await file.put("d", "one")
+    assert file.get("d") == "one"
+    await file.drop("d")
+    assert file.get("d") is None
+
+
+async def test_services_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    toy, other = opened(path), opened(path, "other")
+    await asyncio.gather(*(file.put(str(number), "x") for number in range(20) for file in (toy, other)))
+    for service in ("toy", "other"):
+        again = opened(path, service)
+        assert all(again.get(str(number)) == "x" for number in range(20))
+
+
+async def test_it_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.json"
+    file = opened(path)
+    await file.put("d", "one")
+    seen: list[bytes] = []
+    replace = Path.replace
+
+    def watched(self: Path, target: Any) -> Path:
+        seen.append(path.read_bytes())
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    await file.put("d", "two")
+    assert [orjson.loads(content) for content in seen] == [{"toy": {"d": "one"}}]
+    assert opened(path).get("d") == "two"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"toy": 1}', b'{"toy": {"d": 1}}', b"\xff"])
+async def test_a_broken_file_is_said_and_replaced(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(content)
+    with structlog.testing.capture_logs() as logs:
+        file = opened(path)
+        assert [line["event"] for line in logs] == ["state_file_not_read"]
+        assert file.get("d") is None
+        await file.put("d", "one")
+    assert opened(path).get("d") == "one"
+
+
+async def test_a_file_that_cannot_be_written_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    file = opened(tmp_path / "missing" / "state.json")
+    with structlog.testing.capture_logs() as logs:
+        await file.put("d", "one")
+    assert [line["event"] for line in logs] == ["state_file_not_written"]
+    assert file.get("d") == "one"
