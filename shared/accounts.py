@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic
 from weakref import WeakValueDictionary
@@ -14,10 +14,10 @@ from shared import errors
 from shared.logs import protect
 from shared.metrics import Metrics
 from shared.openai.errors import NoToken
-from shared.provider import C, Conversation, Provider, S, Session
-from shared.sessions import Sessions
+from shared.sessions import Exchange, Sessions
 from shared.settings import Settings
 from shared.slots import Slots
+from shared.terms import C, Conversation, Credential, S, Session
 
 ADDRESS_PAUSE = 300.0
 """Seconds without requests after a limit of the exit address that names none: what users of such sites found."""
@@ -46,6 +46,12 @@ class Account(Generic[C, S]):
     async def session(self) -> S:
         """Give the account's session, exchanging it if need be; raise what the exchange raises."""
         session: Any = await self._sessions.get(self.digest, self.own)
+        self._session = session
+        return session  # type: ignore[no-any-return]
+
+    async def renew(self, exchange: Exchange) -> S:
+        """Exchange the credential anew, by `exchange`, and keep what it gives; raise what it raises."""
+        session: Any = await self._sessions.renew(self.digest, self.own, exchange)
         self._session = session
         return session  # type: ignore[no-any-return]
 
@@ -90,11 +96,18 @@ class Lease(Generic[C, S]):
 
 
 class Accounts:
-    """The accounts of one service."""
+    """The accounts of one service. `read` is the provider's way to take a token apart, `slots` outputs run on each."""
 
-    def __init__(self, provider: Provider[Any, Any], settings: Settings, metrics: Metrics, sessions: Sessions) -> None:
-        self.slots = Slots(settings.slots or provider.slots)
-        self._provider = provider
+    def __init__(
+        self,
+        read: Callable[[str], Credential],
+        slots: int,
+        settings: Settings,
+        metrics: Metrics,
+        sessions: Sessions,
+    ) -> None:
+        self.slots = Slots(slots)
+        self._read = read
         self._settings = settings
         self._metrics = metrics
         self._sessions = sessions
@@ -124,7 +137,7 @@ class Accounts:
         # No site's token has other characters, and these could not stand in a header of a call.
         if not (token.isascii() and token.isprintable()):
             raise errors.AccountExpired
-        return Account(_digest(token), self._provider.credential(token), self._sessions)
+        return Account(_digest(token), self._read(token), self._sessions)
 
     def lock(self, digest: str, name: str) -> asyncio.Lock:
         """Give the lock of this name for this account."""

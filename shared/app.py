@@ -13,10 +13,11 @@ from aiohttp import web
 from shared import context, logs
 from shared.faults import told
 from shared.openai.errors import ApiError, MethodNotAllowed, NotFound, body
-from shared.provider import Draws, Films, Provider, Site, Speaks, Transcribes
+from shared.provider import Draws, Films, Provider, Speaks, Transcribes
 from shared.routes import audio, chat, health, images, models, tokens, videos
 from shared.service import SERVICE, Service
 from shared.settings import Settings, SettingsError, read_site
+from shared.terms import Site
 
 log = logs.get_logger(__name__)
 

@@ -20,7 +20,7 @@ import string
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import aiohttp
@@ -31,10 +31,8 @@ from shared.addresses import Address, AddressRefused, Resolve, checked_addresses
 from shared.dataurls import SLICE, Loaded, read_data_url, too_large
 from shared.errors import AttachmentRefused, AttachmentTooLarge
 from shared.filetypes import disposition_name, safe_name, type_of
+from shared.openai.messages import FilePart
 from shared.settings import Settings
-
-if TYPE_CHECKING:
-    from shared.openai.requests import FilePart
 
 T = TypeVar("T")
 
@@ -153,7 +151,7 @@ class Fetcher:
         await self._session.close()
         self._decoding.shutdown(wait=False, cancel_futures=True)
 
-    async def fetch(self, part: "FilePart", position: int) -> Attachment:
+    async def fetch(self, part: FilePart, position: int) -> Attachment:
         """Fetch the attachment that stands at `position` (from 1) in its request.
 
         Raise `AttachmentRefused` or `AttachmentTooLarge`, with the position in the message.
@@ -251,7 +249,7 @@ class _Fetching:
         self._limit = REQUEST_FACTOR * fetcher.limit
         self._size = 0
 
-    async def fetch(self, part: "FilePart", position: int) -> Attachment:
+    async def fetch(self, part: FilePart, position: int) -> Attachment:
         async with self._places:
             file = await self._fetcher.fetch(part, position)
             self._size += len(file.data)
@@ -263,7 +261,7 @@ class _Fetching:
 class Attached:
     """The files of one request: fetched once, uploaded once per account. False when there are none."""
 
-    def __init__(self, fetcher: Fetcher | None, parts: Sequence["FilePart"]) -> None:
+    def __init__(self, fetcher: Fetcher | None, parts: Sequence[FilePart]) -> None:
         self._fetcher = fetcher
         self._parts = parts
         self._fetched: tuple[Attachment, ...] | None = None

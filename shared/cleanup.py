@@ -11,7 +11,8 @@ from shared.errors import ConversationUnknown, SessionRefused, SiteError
 from shared.logs import get_logger
 from shared.metrics import Metrics
 from shared.outputs import Output
-from shared.provider import Conversation, Provider
+from shared.provider import Provider
+from shared.terms import Conversation
 
 log = get_logger(__name__)
 

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from attrs import frozen
 
-from shared.provider import Conversation
+from shared.terms import Conversation
 
 OWNERS_MOST = 10_000
 """Conversations remembered at once; the ones used longest ago go first."""

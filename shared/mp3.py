@@ -23,6 +23,8 @@ _VBRI_AT = 36
 """Bytes from a frame's begin to its VBRI mark."""
 _SEARCHED = 64 * 1024
 """Bytes in which a first frame is looked for."""
+_ROW = 3
+"""Frames in a row that are believed to be frames; fewer at the end of a file."""
 _ID3V1 = 128
 _ID3_HEAD = 10
 _ID3_FOOTER = 0x10
@@ -76,7 +78,7 @@ def is_mp3(data: bytes) -> bool:
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, Frame]]:
-    """Walk over the frames that sound; what is none of them is skipped to the next two in a row."""
+    """Walk over the frames that sound; what is none of them is skipped."""
     at = _first(data)
     if at is not None and (frame := frame_at(data, at)) and _is_info(data, at, frame):
         at += frame.size
@@ -95,14 +97,24 @@ def _first(data: bytes) -> int | None:
 
 
 def _next(data: bytes, start: int, end: int) -> int | None:
-    """Find the next frame that is followed by another, or by the end."""
+    """Find the next frame that is the first of some in a row: a head alone may stand in any data by chance."""
     at = data.find(b"\xff", start, end)
     while at >= 0:
-        frame = frame_at(data, at)
-        if frame is not None and (at + frame.size == len(data) or frame_at(data, at + frame.size)):
+        if _in_a_row(data, at):
             return at
         at = data.find(b"\xff", at + 1, end)
     return None
+
+
+def _in_a_row(data: bytes, at: int) -> bool:
+    for _ in range(_ROW):
+        frame = frame_at(data, at)
+        if frame is None:
+            return False
+        at += frame.size
+        if at == len(data) or data.startswith(b"TAG", at):
+            return True
+    return True
 
 
 def _after_tags(data: bytes) -> int:

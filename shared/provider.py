@@ -1,85 +1,15 @@
 """The contract between `shared` and a service: what a provider is, and what it is handed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, runtime_checkable
 
-from attrs import field, frozen
-
-from shared.deltas import Delta
-
-if TYPE_CHECKING:
-    from shared.accounts import Account, Lease
-    from shared.openai.requests import (
-        ChatRequest,
-        ImageRequest,
-        SpeechRequest,
-        TranscriptionRequest,
-        VideoRequest,
-    )
-    from shared.reply import Reply
-    from shared.upstream.client import Upstream
-
-
-@frozen
-class Credential:
-    """One account token taken apart. `token` reads back through `Provider.credential`."""
-
-    token: str = field(repr=False)
-
-
-@frozen
-class Session:
-    """What a credential is exchanged for. `expires_at` is in Unix seconds."""
-
-    expires_at: float
-
-
-@frozen
-class Conversation:
-    """A conversation at the site.
-
-    `id` is stable, `tip` is where the next turn attaches (empty where the site needs none), `about` is what else
-    continuing or deleting it needs.
-    """
-
-    id: str
-    tip: str = ""
-    about: Mapping[str, str] = field(factory=dict, hash=False)
-
-
-@frozen
-class Model:
-    """A name for `GET /v1/models`."""
-
-    id: str
-
-
-@frozen
-class Site:
-    """What a site changes often. A provider's `site.py` extends it; every field can be set from the environment."""
-
-    hosts: frozenset[str]
-
-
-class Decoder(Protocol):
-    """Frames of one reply to deltas: pure, no await, no clock, no I/O."""
-
-    conversation: Conversation | None
-    """The conversation, as soon as a frame has named it."""
-
-    def feed(self, frame: Any) -> list[Delta]:
-        """Take the next frame, give what it adds."""
-        ...
-
-    def end(self) -> list[Delta]:
-        """The body is over: give what was held back."""
-        ...
-
-
-C = TypeVar("C", bound=Credential)
-S = TypeVar("S", bound=Session)
+from shared.accounts import Account, Lease
+from shared.openai.requests import ChatRequest, ImageRequest, SpeechRequest, TranscriptionRequest, VideoRequest
+from shared.reply import Reply
+from shared.terms import C, Conversation, Film, Model, Picture, S, Site
+from shared.upstream.client import Upstream
 
 
 class Provider(ABC, Generic[C, S]):
@@ -97,7 +27,7 @@ class Provider(ABC, Generic[C, S]):
     site_type: ClassVar[type[Site]]
     """The class of `site.py` that holds what the site changes often."""
 
-    def __init__(self, site: Any, upstream: "Upstream") -> None:
+    def __init__(self, site: Any, upstream: Upstream) -> None:
         self.site = site
         self.upstream = upstream
 
@@ -121,42 +51,27 @@ class Provider(ABC, Generic[C, S]):
         """Tell whether `GET /v1/models/{name}` knows this name."""
         return any(model.id == name for model in self.models)
 
-    def check_chat(self, request: "ChatRequest") -> None:
+    def check_chat(self, request: ChatRequest) -> None:
         """Refuse, before an account is leased, what this site cannot do: raise `RequestRefused`."""
 
     @abstractmethod
-    def chat(self, request: "ChatRequest", lease: "Lease[C, S]") -> AbstractAsyncContextManager["Reply"]:
+    def chat(self, request: ChatRequest, lease: Lease[C, S]) -> AbstractAsyncContextManager[Reply]:
         """Ask, in the calls of this site; entering ends when the site has accepted."""
 
-    async def forget(self, conversation: Conversation, account: "Account[C, S]") -> None:
+    async def forget(self, conversation: Conversation, account: Account[C, S]) -> None:
         """Stop and delete a conversation."""
         raise NotImplementedError
 
     @abstractmethod
-    async def check(self, account: "Account[C, S]") -> bool:
+    async def check(self, account: Account[C, S]) -> bool:
         """Tell whether the account's token works; raise when that could not be found out."""
-
-
-@frozen
-class Picture:
-    """A drawn picture, by its address."""
-
-    url: str
-
-
-@frozen
-class Film:
-    """A finished video: its addresses, and what the site says of it (duration, resolution, ...)."""
-
-    url: str
-    about: Mapping[str, str] = field(factory=dict)
 
 
 @runtime_checkable
 class Draws(Protocol):
     """A provider with `POST /v1/images/generations`."""
 
-    async def draw(self, request: "ImageRequest", lease: "Lease[Any, Any]") -> list[Picture]:
+    async def draw(self, request: ImageRequest, lease: Lease[Any, Any]) -> list[Picture]:
         """Draw; at least one picture, else `UpstreamUnavailable`."""
         ...
 
@@ -169,11 +84,11 @@ class Draws(Protocol):
 class Films(Protocol):
     """A provider with `POST /v1/videos/generations`."""
 
-    def check_film(self, request: "VideoRequest") -> None:
+    def check_film(self, request: VideoRequest) -> None:
         """Refuse options this site does not have, before an account is leased."""
         ...
 
-    async def film(self, request: "VideoRequest", lease: "Lease[Any, Any]") -> Film:
+    async def film(self, request: VideoRequest, lease: Lease[Any, Any]) -> Film:
         """Make a video."""
         ...
 
@@ -182,12 +97,12 @@ class Films(Protocol):
 class Speaks(Protocol):
     """A provider with `POST /v1/audio/speech`."""
 
-    def check_speech(self, request: "SpeechRequest") -> None:
+    def check_speech(self, request: SpeechRequest) -> None:
         """Refuse a voice or text this site does not read, before an account is leased."""
         ...
 
     def speak(
-        self, request: "SpeechRequest", lease: "Lease[Any, Any]"
+        self, request: SpeechRequest, lease: Lease[Any, Any]
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Speak; gives mp3 files in order, each as soon as it is there."""
         ...
@@ -197,6 +112,6 @@ class Speaks(Protocol):
 class Transcribes(Protocol):
     """A provider with `POST /v1/audio/transcriptions`."""
 
-    async def transcribe(self, request: "TranscriptionRequest", lease: "Lease[Any, Any]") -> str:
+    async def transcribe(self, request: TranscriptionRequest, lease: Lease[Any, Any]) -> str:
         """Give the words heard, empty when there were none. The sound is mp3, unless nothing could convert it."""
         ...

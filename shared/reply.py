@@ -5,11 +5,26 @@ from typing import Any, Protocol, Self
 
 from shared.deltas import Delta, Failed, Finish
 from shared.errors import SiteError
-from shared.provider import Conversation, Decoder
+from shared.terms import Conversation
 from shared.upstream.client import Answer, Call
 
 Refuse = Callable[[Answer], SiteError]
 """A provider's `refusals.py`: turns a reply that is no stream into the class of what went wrong."""
+
+
+class Decoder(Protocol):
+    """Frames of one reply to deltas: pure, no await, no clock, no I/O."""
+
+    conversation: Conversation | None
+    """The conversation, as soon as a frame has named it."""
+
+    def feed(self, frame: Any) -> list[Delta]:
+        """Take the next frame, give what it adds."""
+        ...
+
+    def end(self) -> list[Delta]:
+        """The body is over: give what was held back."""
+        ...
 
 
 class Framer(Protocol):

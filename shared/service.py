@@ -17,10 +17,11 @@ from shared.logs import get_logger
 from shared.metrics import Metrics
 from shared.openai.chunks import Style
 from shared.openai.errors import Draining
-from shared.provider import Conversation, Provider, Site
+from shared.provider import Provider
 from shared.sessions import Sessions
 from shared.settings import Settings
 from shared.state import CredentialFile
+from shared.terms import Conversation, Site
 from shared.tries import Tries
 from shared.upstream.client import Upstream
 
@@ -49,8 +50,9 @@ class Service:
         self.style = Style(settings.thinking, settings.references)
         self.draining = False
         self._newest = CredentialFile(settings.state_file, provider_type.name)
-        self._sessions = Sessions(self.provider, self._newest)
-        self.accounts = Accounts(self.provider, settings, self.metrics, self._sessions)
+        self._sessions = Sessions(self.provider.exchange, self.provider.credential, self._newest)
+        slots = settings.slots or provider_type.slots
+        self.accounts = Accounts(self.provider.credential, slots, settings, self.metrics, self._sessions)
         self._owners = Owners()
         self.cleanup = Cleanup(self.provider, self.metrics)
         self._serving = 0

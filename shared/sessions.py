@@ -2,24 +2,33 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
 
 from shared.errors import AccountExpired, SessionRefused
 from shared.logs import protect
-from shared.provider import Credential, Provider, Session
 from shared.state import CredentialFile
+from shared.terms import Credential, Session
 
 SESSIONS_MOST = 10_000
 """Sessions kept at once; the ones that expire first go first."""
 
 
-class Sessions:
-    """Sessions by account digest, exchanged one flight at a time."""
+Exchange = Callable[[Any], Awaitable[tuple[Any, Any]]]
+"""A credential to its session, and to the newest credential."""
 
-    def __init__(self, provider: Provider[Any, Any], newest: CredentialFile) -> None:
-        self._provider = provider
+
+class Sessions:
+    """Sessions by account digest, exchanged one flight at a time.
+
+    `exchange` and `read` are the provider's own: a credential to its session, a token to its credential.
+    """
+
+    def __init__(self, exchange: Exchange, read: Callable[[str], Credential], newest: CredentialFile) -> None:
+        self._exchange = exchange
+        self._read = read
         self._newest = newest
         self._sessions: dict[str, Session] = {}
         self._flights: dict[str, asyncio.Task[Session]] = {}
@@ -28,7 +37,7 @@ class Sessions:
         """Give the newest credential of an account; `own` is the one the client sent."""
         token = self._newest.get(digest)
         try:
-            return own if token is None else self._provider.credential(token)
+            return own if token is None else self._read(token)
         except AccountExpired:
             # What the file holds is none of this version's tokens.
             return own
@@ -42,13 +51,12 @@ class Sessions:
         session = self._sessions.get(digest)
         if session is not None and session.expires_at > time.time():
             return session
-        flight = self._flights.get(digest)
-        if flight is None:
-            flight = asyncio.create_task(self._exchange(digest, own))
-            self._flights[digest] = flight
-            flight.add_done_callback(lambda task: self._landed(digest, task))
-        await asyncio.wait((flight,))
-        return flight.result()
+        return await self._fly(digest, own, self._exchange)
+
+    async def renew(self, digest: str, own: Credential, exchange: Exchange) -> Session:
+        """Exchange anew by `exchange`, whatever session there is; keep what it gives, raise what it raises."""
+        self.drop(digest, None)
+        return await self._fly(digest, own, exchange)
 
     def drop(self, digest: str, session: Session | None) -> None:
         """Forget a session the site refused, unless a newer one has taken its place."""
@@ -59,16 +67,25 @@ class Sessions:
         """Wait for the exchanges under way: a rotated credential must not be lost."""
         await asyncio.gather(*self._flights.values(), return_exceptions=True)
 
-    async def _exchange(self, digest: str, own: Credential) -> Session:
+    async def _fly(self, digest: str, own: Credential, exchange: Exchange) -> Session:
+        flight = self._flights.get(digest)
+        if flight is None:
+            flight = asyncio.create_task(self._exchanged(digest, own, exchange))
+            self._flights[digest] = flight
+            flight.add_done_callback(lambda task: self._landed(digest, task))
+        await asyncio.wait((flight,))
+        return flight.result()
+
+    async def _exchanged(self, digest: str, own: Credential, exchange: Exchange) -> Session:
         session: Session
         credential = self.credential(digest, own)
         try:
-            session, newest = await self._provider.exchange(credential)
+            session, newest = await exchange(credential)
         except (AccountExpired, SessionRefused):
             if credential == own:
                 raise
             await self._newest.drop(digest)
-            session, newest = await self._provider.exchange(own)
+            session, newest = await exchange(own)
         _protect(session, newest)
         if newest != own:
             await self._newest.put(digest, newest.token)

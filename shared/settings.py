@@ -10,7 +10,7 @@ import attrs
 import orjson
 from attrs import field, frozen
 
-from shared.provider import Site
+from shared.terms import Site
 
 SiteT = TypeVar("SiteT", bound=Site)
 

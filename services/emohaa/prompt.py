@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from services.emohaa.site import EmohaaSite
-from shared.openai.requests import Message
+from shared.openai.messages import Message
 
 TAGS = {"assistant": "emohaa"}
 """Role tags that are not the role's own name."""

@@ -16,8 +16,9 @@ from services.emohaa.site import EmohaaSite
 from shared.accounts import Account, Lease
 from shared.errors import RequestRefused
 from shared.openai.requests import ChatRequest
-from shared.provider import Conversation, Credential, Model, Provider
+from shared.provider import Provider
 from shared.reply import FrameStream, Reply
+from shared.terms import Conversation, Credential, Model
 from shared.upstream.client import Answer
 from shared.upstream.sse import SseFramer
 

@@ -5,7 +5,7 @@ The data of an event is the next piece of the text, as it is, until one that beg
 
 from services.emohaa.refusals import problem
 from shared.deltas import Delta, Failed, Finish, Text
-from shared.provider import Conversation
+from shared.terms import Conversation
 from shared.upstream.json import loads
 from shared.upstream.sse import SseFrame
 

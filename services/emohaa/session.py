@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from services.emohaa.refusals import EXPIRED
 from shared.errors import AccountExpired
-from shared.provider import Credential, Session
+from shared.terms import Credential, Session
 
 _TOKEN = re.compile(r"[!-~]+")
 """One word that fits into a header: the site alone reads it."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from shared.provider import Site
+from shared.terms import Site
 
 
 @frozen

@@ -13,12 +13,13 @@ from services.glm.sign import signature
 from services.glm.site import GlmSite
 from shared.attachments import Attachment
 from shared.errors import UpstreamUnavailable
-from shared.provider import Conversation
+from shared.terms import Conversation
 from shared.upstream.client import Upstream
 from shared.upstream.json import dumps
 from shared.upstream.multipart import File, encode
 
 JSON = "application/json"
+MAIN_PAGE = "/main/alltoolsdetail"
 
 VIDEO = "video"
 """Under this name a conversation's `about` holds the record of a video, which is deleted with it."""
@@ -56,17 +57,22 @@ class Calls:
     def page(self, assistant: str) -> str:
         """Give the path of the page from which an assistant is talked to."""
         main = assistant == self.site.main_assistant
-        return "/main/alltoolsdetail" if main else f"/main/gdetail/{assistant}"
+        return MAIN_PAGE if main else f"/main/gdetail/{assistant}"
 
     async def refresh(self, credential: GlmCredential) -> tuple[GlmSession, GlmCredential]:
         """Exchange an account token; the site gives a new one with the access token."""
-        answer = await self._upstream.call(
-            "POST",
-            self.site.base + self.site.refresh_path,
-            kind="refresh",
-            headers=self.headers(credential.token, content_type=JSON),
-            body=b"{}",
-        )
+        return await self._refresh(credential, self.headers(credential.token, content_type=JSON), b"{}")
+
+    async def check(self, credential: GlmCredential) -> tuple[GlmSession, GlmCredential]:
+        """Exchange an account token as a check of it does: from the main page, without a body."""
+        headers = self.headers(credential.token, referer=MAIN_PAGE, content_type="application/x-www-form-urlencoded")
+        return await self._refresh(credential, headers, b"")
+
+    async def _refresh(
+        self, credential: GlmCredential, headers: Mapping[str, str], body: bytes
+    ) -> tuple[GlmSession, GlmCredential]:
+        url = self.site.base + self.site.refresh_path
+        answer = await self._upstream.call("POST", url, kind="refresh", headers=headers, body=body)
         tokens = refusals.result(answer, refreshing=True)
         session = GlmSession(time.time() + self.site.session_lifetime, refusals.text_of(tokens, "access_token"))
         newest = tokens.get("refresh_token")
@@ -119,7 +125,7 @@ class Calls:
             "POST",
             self.site.base + self.site.delete_path,
             kind="delete",
-            headers=self.headers(session.access_token, referer="/main/alltoolsdetail", content_type=JSON),
+            headers=self.headers(session.access_token, referer=MAIN_PAGE, content_type=JSON),
             body=dumps({"assistant_id": assistant, "conversation_id": conversation}),
         )
         refusals.accepted(answer)

@@ -10,8 +10,8 @@ from services.glm.reply import GlmDecoder
 from services.glm.session import GlmSession
 from shared.deltas import Delta, Failed, Finish, Image, Text
 from shared.errors import ContentBlocked, UpstreamUnavailable
-from shared.provider import Conversation
 from shared.reply import FrameStream, Reply
+from shared.terms import Conversation
 from shared.upstream.client import Upstream
 from shared.upstream.json import dumps
 from shared.upstream.sse import SseFramer

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from services.glm.site import GlmSite
-from shared.openai.requests import Message, TextPart
-from shared.provider import Conversation
+from shared.openai.messages import Message, TextPart
+from shared.prompts import without_pictures
+from shared.terms import Conversation
 
 ATTENTION = Message("system", (TextPart("关注用户最新发送文件和消息"),))
 """Put before a last message that carries files."""
@@ -17,7 +18,6 @@ TAGS = {"system": "<|sytstem|>", "assistant": "<|assistant|>", "user": "<|user|>
 _AGENT = re.compile(r"[a-z0-9]{24,}")
 
 # The site's own client cuts with JavaScript's `.`, which stops at more line ends than Python's.
-_LINE = re.compile("[^\n\r\u2028\u2029]+")
 _SANDBOX_PATH = re.compile("/mnt/data/[^\n\r\u2028\u2029]+")
 
 
@@ -38,24 +38,6 @@ def prompt(messages: Sequence[Message], *, continued: bool) -> str:
     attention = [ATTENTION] if last.files else []
     tagged = "".join(map(_tagged, [*earlier, *attention, last]))
     return _SANDBOX_PATH.sub("", without_pictures(f"{tagged}{TAGS['assistant']}\n"))
-
-
-def without_pictures(text: str) -> str:
-    """Delete each line's text from its first `![` to its last `)`, if `](` lies between.
-
-    The same as deleting what matches `![`, some characters, `](`, some characters, `)`, but in linear time: the
-    pattern takes cubic time on a hostile line.
-    """
-    return _LINE.sub(_cut_pictures, text) if "](" in text else text
-
-
-def _cut_pictures(match: re.Match[str]) -> str:
-    line = match[0]
-    close = line.rfind(")")
-    # One character at least stands inside each pair of brackets.
-    middle = line.rfind("](", 0, max(close - 1, 0))
-    start = line.find("![", 0, max(middle - 1, 0))
-    return line if start < 0 else line[:start] + line[close + 1 :]
 
 
 def _tagged(message: Message) -> str:

@@ -13,8 +13,9 @@ from services.glm.session import GlmCredential, GlmSession, read_credential
 from services.glm.site import GlmSite
 from shared.accounts import Account, Lease
 from shared.openai.requests import ChatRequest, ImageRequest, VideoRequest
-from shared.provider import Conversation, Film, Model, Picture, Provider
+from shared.provider import Provider
 from shared.reply import FrameStream, Reply
+from shared.terms import Conversation, Film, Model, Picture
 from shared.upstream.client import Upstream
 from shared.upstream.json import dumps
 from shared.upstream.sse import SseFramer
@@ -104,8 +105,7 @@ class Glm(Provider[GlmCredential, GlmSession]):
 
     async def check(self, account: GlmAccount) -> bool:
         """Exchange the token anew; what the site then gives is kept, since the old token may have ended by it."""
-        account.refuse_session()
-        await account.session()
+        await account.renew(self._calls.check)
         return True
 
     async def draw(self, request: ImageRequest, lease: Lease[Any, Any]) -> list[Picture]:

@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from services.glm.refusals import EXPIRED
 from shared.errors import AccountExpired
-from shared.provider import Credential, Session
+from shared.terms import Credential, Session
 
 _JWT = re.compile(r"[\w+/=-]+(?:\.[\w+/=-]*){2,4}", re.ASCII)
 """Three pieces (five if encrypted) between dots. The site takes the token whole, so nothing more is looked at."""

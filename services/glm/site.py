@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from shared.provider import Site
+from shared.terms import Site
 
 _EXP_GROUPS = (
     "na_android_config:exp:NA,"

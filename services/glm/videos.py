@@ -17,7 +17,7 @@ from shared.accounts import Lease
 from shared.attachments import Attachment
 from shared.errors import RequestRefused, SessionRefused, SiteError, UpstreamUnavailable
 from shared.openai.requests import VideoRequest
-from shared.provider import Conversation, Film
+from shared.terms import Conversation, Film
 from shared.upstream.client import Upstream
 
 log = structlog.get_logger(__name__)

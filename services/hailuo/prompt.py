@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
-from shared.openai.requests import Message, TextPart
+from shared.openai.messages import Message, TextPart
 from shared.prompts import without_pictures
 from shared.surrogates import whole
 from shared.upstream.json import dumps

@@ -16,8 +16,9 @@ from services.hailuo.speech import Speeches
 from shared.accounts import Account, Lease
 from shared.errors import AccountExpired, RequestRefused, UpstreamUnavailable
 from shared.openai.requests import ChatRequest, SpeechRequest, TranscriptionRequest
-from shared.provider import Conversation, Model, Provider
+from shared.provider import Provider
 from shared.reply import FrameStream, Reply
+from shared.terms import Conversation, Model
 from shared.upstream.client import Upstream
 from shared.upstream.sse import SseFramer
 

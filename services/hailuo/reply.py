@@ -10,8 +10,8 @@ from typing import Any
 from services.hailuo.refusals import refused, status_of
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Unknown
 from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
-from shared.provider import Conversation
 from shared.surrogates import whole, without_open_half
+from shared.terms import Conversation
 from shared.upstream.json import loads
 from shared.upstream.sse import SseFrame
 

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from services.hailuo.refusals import EXPIRED
 from shared.errors import AccountExpired
-from shared.provider import Credential, Session
+from shared.terms import Credential, Session
 from shared.upstream.json import loads
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from shared.provider import Site
+from shared.terms import Site
 
 _QUERY = (
     "device_platform=web&app_id={app_id}&version_code={version_code}&uuid={uuid}&device_id={device_id}"

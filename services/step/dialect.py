@@ -11,7 +11,7 @@ from services.step.models import Choice
 from services.step.session import StepCredential, StepSession
 from services.step.site import StepSite
 from shared.attachments import Attachment
-from shared.provider import Conversation
+from shared.terms import Conversation
 from shared.upstream.client import Upstream
 from shared.upstream.connect import frame
 from shared.upstream.json import dumps

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shared.openai.requests import Message, TextPart
+from shared.openai.messages import Message, TextPart
 
 HINT = Message("system", (TextPart("以上为历史消息，关注以下用户消息"),))
 FILES_HINT = Message("system", (TextPart("以上为历史消息，关注以下用户发送的文件和消息"),))

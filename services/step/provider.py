@@ -15,8 +15,9 @@ from services.step.stepfun.calls import Stepfun
 from services.step.yuewen.calls import Yuewen
 from shared.accounts import Account, Lease
 from shared.openai.requests import ChatRequest
-from shared.provider import Conversation, Model, Provider
+from shared.provider import Provider
 from shared.reply import FrameStream, Reply
+from shared.terms import Conversation, Model
 from shared.upstream.client import Upstream
 from shared.upstream.connect import ConnectFramer
 

@@ -11,8 +11,8 @@ from services.step.refusals import refusal_in
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Thinking, Unknown
 from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.marks import Marks, MarkStyle
-from shared.provider import Conversation
 from shared.surrogates import whole, without_open_half
+from shared.terms import Conversation
 from shared.upstream.connect import ConnectFrame
 from shared.upstream.json import loads
 

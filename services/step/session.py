@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from services.step.refusals import EXPIRED, GUEST, MALFORMED
 from shared.errors import AccountExpired
-from shared.provider import Credential, Session
+from shared.terms import Credential, Session
 from shared.upstream.json import loads
 
 DOTS = "..."

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
-from shared.provider import Site
+from shared.terms import Site
 
 _MODEL_IDS = {"step-2": 2, "step-r-mini": 4, "step-2-literary": 5, "deepseek-r1": 6}
 _STEPFUN_MODELS = {"deepseek-r1": "deepseek-r1"}

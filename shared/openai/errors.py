@@ -23,9 +23,7 @@ class ApiError(Exception):
     type: str = "server_error"
     code: str = "internal_error"
 
-    def __init__(
-        self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
@@ -124,9 +122,7 @@ class Draining(ApiError):
     code = "shutting_down"
 
     def __init__(self) -> None:
-        super().__init__(
-            "This service is shutting down: send the request again.", headers={"Connection": "close"}
-        )
+        super().__init__("This service is shutting down: send the request again.", headers={"Connection": "close"})
 
 
 def from_site(error: SiteError) -> ApiError:

@@ -6,16 +6,8 @@ from typing import Any
 
 from shared.openai.errors import BadRequest
 from shared.openai.fields import Fields
-from shared.openai.requests import (
-    ChatRequest,
-    FilePart,
-    ImageRequest,
-    Message,
-    SpeechRequest,
-    TextPart,
-    TranscriptionRequest,
-    VideoRequest,
-)
+from shared.openai.messages import FilePart, Message, TextPart
+from shared.openai.requests import ChatRequest, ImageRequest, SpeechRequest, TranscriptionRequest, VideoRequest
 from shared.upstream.json import loads
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")

@@ -16,10 +16,10 @@ from shared.openai.errors import frame
 from shared.openai.parse import read_chat
 from shared.openai.requests import ChatRequest
 from shared.outputs import Stream
-from shared.provider import Conversation
 from shared.reply import Reply
 from shared.routes.body import parse_body
 from shared.service import SERVICE, Service
+from shared.terms import Conversation
 from shared.tries import Tries
 
 

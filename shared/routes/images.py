@@ -11,9 +11,10 @@ from shared.context import note_account
 from shared.openai.parse import read_image
 from shared.openai.requests import ImageRequest
 from shared.outputs import Work
-from shared.provider import Draws, Picture
+from shared.provider import Draws
 from shared.routes.body import parse_body
 from shared.service import SERVICE, Service
+from shared.terms import Picture
 
 
 async def images(request: web.Request) -> web.Response:

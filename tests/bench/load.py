@@ -79,9 +79,13 @@ class Job:
 
 @frozen
 class Load:
-    """What was measured: processor seconds, frames sent by the site, calls answered, seconds to each first text."""
+    """What was measured: frames sent by the site, calls answered, and seconds.
+
+    `cpu`: of the processor; `waited`: for the processor, which others had; `firsts`: to each first text.
+    """
 
     cpu: float
+    waited: float
     frames: int
     calls: int
     firsts: list[float]
@@ -229,36 +233,36 @@ async def measure(job: Job) -> Load:
     """Do the job."""
     async with asyncio.timeout(TIMEOUT):
         clients = Clients(job)
-        cpu, frames = await _read(job)
+        before = await _read(job)
         await clients.start()
         if job.window:
             await clients.run(job.ramp + SETTLE)
-            cpu, frames = await _read(job)
+            before = await _read(job)
             answered, clients.measuring = clients.answered, time.perf_counter()
             await clients.run(job.window)
-            load = await _since(job, cpu, frames, clients.answered - answered)
+            load = await _since(job, before, clients.answered - answered)
             await clients.finish()
         else:
             await clients.finish()
             await clients.run(SETTLE)
-            load = await _since(job, cpu, frames, clients.answered)
+            load = await _since(job, before, clients.answered)
         clients.close()
         return attrs.evolve(load, firsts=clients.firsts)
 
 
-async def _since(job: Job, cpu: float, frames: int, calls: int) -> Load:
-    cpu_now, frames_now = await _read(job)
-    return Load(cpu_now - cpu, frames_now - frames, calls, [])
+async def _since(job: Job, before: tuple[float, float, int], calls: int) -> Load:
+    cpu, waited, frames = await _read(job)
+    return Load(cpu - before[0], waited - before[1], frames - before[2], calls, [])
 
 
-async def _read(job: Job) -> tuple[float, int]:
-    """Give the processor seconds of the measured process, and how many frames the site has sent, by now."""
+async def _read(job: Job) -> tuple[float, float, int]:
+    """Give what the measured process has used and waited for, and how many frames the site has sent, by now."""
     reader, writer = await asyncio.open_connection("127.0.0.1", job.fake_port)
     writer.write(b"GET %b HTTP/1.1\r\n\r\n" % COUNT_PATH)
     head = await reader.readuntil(b"\r\n\r\n")
     frames = int(await reader.readexactly(int(head.rpartition(b":")[2])))
     writer.close()
-    return cpu_seconds(job.pid), frames
+    return *cpu_seconds(job.pid), frames
 
 
 if __name__ == "__main__":

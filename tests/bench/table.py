@@ -55,6 +55,7 @@ def rows(relay: Figures, service: Figures) -> list[Row]:
         _first("p99", 0.99, relay, service, ADDED_P99),
         _plain("memory, idle", "{:.1f} MB", relay.idle, service.idle, IDLE_MEGABYTES),
         _plain("memory, peak of the run", "{:.1f} MB", relay.peak, service.peak),
+        _plain("waiting for the core (others use this machine)", "{:.0%}", relay.waited(), service.waited()),
         _plain("start to first /healthz", "{:.2f} s", median(relay.starts), median(service.starts), START_SECONDS),
     ]
 

@@ -103,7 +103,7 @@ def main(base_url: str, token: str, expired: str, busy: str) -> None:
         pictures(client)
         assert "glm-4-plus" in [model.id for model in client.models.list()]
         assert client.models.retrieve("glm-4-zero").id == "glm-4-zero"
-    print("all well with openai", openai.__version__)
+    sys.stdout.write(f"all well with openai {openai.__version__}\n")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,6 @@ async def test_the_demo_shows_everything_and_ends() -> None:
     assert "这是模拟站点的回答" in glm
     assert "picture: https://" in glm
     assert "token check: {'live': True}" in glm
-    assert "curl -N http://127.0.0.1:" in glm
+    assert "curl -N http://127.0.0.1:" in written
     assert "FAILED" not in written
     assert "Traceback" not in written

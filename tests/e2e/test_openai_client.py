@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.commands import ROOT, run
-from tests.services.glm.test_service_accounts import occupy
 from tests.services.glm.world import World
 from tests.simulators import Cut, html
 from tests.simulators.chatglm import Filter
@@ -21,11 +20,11 @@ CLIENTS = {
 async def test_the_official_client(client: str) -> None:
     python = CLIENTS[client]
     assert python.exists(), "`make test` makes the environment with the older client"
-    async with World.start(RETRIES="0", ACCOUNT_WAIT="0") as world:
+    async with World.start(RETRIES="0", ACCOUNT_WAIT="1") as world:
         site = world.site
         tokens = [site.account(name) for name in ("ann", "bob", "cem")]
         site.expire_refresh("bob")
-        occupy(world, "cem")
+        world.occupy("cem")
         site.script("stream", Filter(notice=""), Cut(after=2000), html())
         script = Path(__file__).with_name("openai_script.py")
         code, written = await run(python, script, f"{world.house.url}/v1", *tokens)

@@ -5,7 +5,8 @@ import pytest
 from shared import attachments
 from shared.attachments import NONE, Attached, Attachment, Fetcher
 from shared.errors import AttachmentTooLarge, SiteError
-from shared.openai.requests import ChatRequest, FilePart, VideoRequest
+from shared.openai.messages import FilePart
+from shared.openai.requests import ChatRequest, VideoRequest
 from shared.settings import Settings
 
 MB = 1024 * 1024

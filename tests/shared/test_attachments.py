@@ -17,7 +17,7 @@ from shared import attachments
 from shared.attachments import Attachment, Fetcher
 from shared.dataurls import SLICE, read_data_url
 from shared.errors import AttachmentRefused, AttachmentTooLarge
-from shared.openai.requests import FilePart
+from shared.openai.messages import FilePart
 from shared.settings import Settings
 from tests.shared.origins import (
     CLIENT_TLS,

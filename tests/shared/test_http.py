@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.provider import Credential
+from shared.terms import Credential
 from tests.shared.toy import Toy, ask, asks, toy
 from tests.shared.toysite import HELLO, Scene, refuses
 

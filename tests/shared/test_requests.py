@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shared.openai.errors import BadRequest
 from shared.openai.fields import Fields
+from shared.openai.messages import FilePart, Message, TextPart
 from shared.openai.parse import (
     read_body,
     read_chat,
@@ -19,7 +20,6 @@ from shared.openai.parse import (
     read_transcription,
     read_video,
 )
-from shared.openai.requests import FilePart, Message, TextPart
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 READERS = (read_chat, read_image, read_video, read_speech)
@@ -345,24 +345,16 @@ JSON = st.recursive(
 )
 SURROGATES = st.text(st.characters(categories=["Cs", "Lu"]), min_size=1, max_size=4)
 PART = st.fixed_dictionaries(
-    {
-        "type": st.sampled_from(
-            ["text", "refusal", "image_url", "input_image", "file", "input_file", "input_audio"]
-        )
-    },
+    {"type": st.sampled_from(["text", "refusal", "image_url", "input_image", "file", "input_file", "input_audio"])},
     optional={
         name: JSON
         | SURROGATES
-        | st.dictionaries(
-            st.sampled_from(["url", "file_data", "filename", "data", "format"]), JSON | st.just(PNG)
-        )
+        | st.dictionaries(st.sampled_from(["url", "file_data", "filename", "data", "format"]), JSON | st.just(PNG))
         for name in ("text", "refusal", "image_url", "file_url", "file", "file_data", "input_audio")
     },
 )
 CONTENT = JSON | SURROGATES | st.lists(JSON | PART, max_size=3)
-MESSAGE = st.fixed_dictionaries(
-    {}, optional={"role": st.sampled_from(["user", "tool", 1]), "content": CONTENT}
-)
+MESSAGE = st.fixed_dictionaries({}, optional={"role": st.sampled_from(["user", "tool", 1]), "content": CONTENT})
 OPTIONAL = ("model", "stream", "stream_options", "n", "voice", "image_url", "response_format", "x")
 BODY = st.fixed_dictionaries(
     {"messages": JSON | st.lists(JSON | MESSAGE, max_size=3), "prompt": JSON, "input": JSON},

@@ -8,9 +8,9 @@ import pytest
 
 from shared import sessions as sessions_module
 from shared.errors import AccountExpired, SessionRefused, UpstreamUnavailable
-from shared.provider import Credential, Session
 from shared.sessions import Sessions
 from shared.state import CredentialFile
+from shared.terms import Credential, Session
 from tests.shared.clock import settle
 
 OWN = Credential("own")
@@ -43,7 +43,7 @@ class Exchange:
 def make() -> tuple[Exchange, Sessions, CredentialFile]:
     exchange: Any = Exchange()
     newest = CredentialFile(None, "toy")
-    return exchange, Sessions(exchange, newest), newest
+    return exchange, Sessions(exchange.exchange, exchange.credential, newest), newest
 
 
 async def test_one_flight_for_all_and_its_session_is_kept() -> None:

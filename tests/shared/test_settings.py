@@ -8,8 +8,8 @@ from attrs import field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.provider import Site
 from shared.settings import Settings, SettingsError, describe, read_site
+from shared.terms import Site
 
 
 def read(**environ: str) -> Settings:

@@ -20,8 +20,9 @@ from shared.accounts import Account, Lease
 from shared.app import run
 from shared.deltas import Cite, Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
 from shared.openai.requests import ChatRequest, ImageRequest, VideoRequest
-from shared.provider import Conversation, Credential, Film, Model, Picture, Provider, Session, Site
+from shared.provider import Provider
 from shared.reply import FrameStream, Reply
+from shared.terms import Conversation, Credential, Film, Model, Picture, Session, Site
 from shared.upstream.client import Answer
 from shared.upstream.json import dumps
 from shared.upstream.sse import SseFramer

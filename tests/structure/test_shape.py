@@ -12,8 +12,9 @@ import attrs
 import pytest
 
 from shared.app import application
-from shared.provider import Provider, Site
+from shared.provider import Provider
 from shared.settings import Settings, describe, read_site
+from shared.terms import Site
 from tests.simulators import discover
 
 ROOT = Path(__file__).resolve().parents[2]

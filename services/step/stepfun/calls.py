@@ -10,7 +10,7 @@ from services.step.dialect import JSON, NEW, UPLOAD_TIMEOUT, Dialect
 from services.step.models import Choice
 from services.step.session import StepCredential, StepSession, exchanged
 from shared.attachments import Attachment
-from shared.provider import Conversation
+from shared.terms import Conversation
 from shared.upstream.multipart import Field, File, encode
 
 REFRESH = "/passport/proto.api.passport.v1.PassportService/RefreshToken"

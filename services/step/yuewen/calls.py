@@ -13,7 +13,7 @@ from services.step.models import Choice
 from services.step.session import StepCredential, StepSession, exchanged
 from shared.attachments import Attachment
 from shared.errors import UpstreamTimeout
-from shared.provider import Conversation
+from shared.terms import Conversation
 
 REGISTER = "/passport/proto.api.passport.v1.PassportService/RegisterDevice"
 CREATE = "/api/proto.chat.v1.ChatService/CreateChat"

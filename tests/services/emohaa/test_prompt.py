@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from services.emohaa.prompt import prompt, query
 from services.emohaa.site import EmohaaSite
+from shared.openai.messages import Message
 from shared.openai.parse import read_chat
-from shared.openai.requests import Message
 from shared.settings import SettingsError, read_site
 
 WHOLE = EmohaaSite()

@@ -16,8 +16,8 @@ from services.glm.prompt import (
     without_pictures,
 )
 from services.glm.site import GlmSite
-from shared.openai.requests import FilePart, Message, TextPart
-from shared.provider import Conversation
+from shared.openai.messages import FilePart, Message, TextPart
+from shared.terms import Conversation
 
 SITE = GlmSite()
 IMAGE = FilePart("image", "https://files.example.com/cat.png")

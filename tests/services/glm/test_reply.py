@@ -17,7 +17,7 @@ from shared.errors import (
     UpstreamChanged,
     UpstreamUnavailable,
 )
-from shared.provider import Conversation
+from shared.terms import Conversation
 from shared.upstream.sse import SseFrame
 from tests.services.glm.frames import (
     ASSISTANT,

@@ -7,14 +7,8 @@ import pytest
 
 from shared import slots
 from tests.services.glm.world import World
-from tests.simulators import Call, Stall
+from tests.simulators import Stall
 from tests.simulators.chatglm import GlmSite, access_refused, busy, refresh_expired
-
-
-def occupy(world: World, name: str) -> None:
-    """Let the account be writing elsewhere, for as long as the test lasts."""
-    world.site.account(name)
-    world.site.running[world.site.accounts[name]] = Call("POST", "https", "chatglm.cn", "/", "", None, b"")  # type: ignore[arg-type]
 
 
 def who(world: World, kind: str = "stream") -> list[str]:
@@ -79,7 +73,7 @@ async def test_at_once_on_three_accounts(world: World) -> None:
 async def test_one_expired_one_busy_and_every_request_succeeds(world: World) -> None:
     world.site.account("ann")
     world.site.expire_refresh("ann")
-    occupy(world, "bob")
+    world.occupy("bob")
     for _ in range(4):
         told = await world.both("hi", "ann", "bob", "cem")
         assert told.finish == "stop"
@@ -106,8 +100,8 @@ async def test_a_busy_account_is_passed_over(world: World) -> None:
 
 async def test_all_busy_for_too_long() -> None:
     async with World.start(ACCOUNT_WAIT="0.05") as world:
-        occupy(world, "ann")
-        occupy(world, "bob")
+        world.occupy("ann")
+        world.occupy("bob")
         for ask in (world.chat, world.whole):
             told = await ask("hi", "ann", "bob")
             assert (told.status, told.error["type"], told.error["code"]) == (

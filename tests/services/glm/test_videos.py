@@ -8,7 +8,7 @@ from services.glm.videos import _to_its_end, check, job
 from shared.deltas import Failed, Finish, Image, Text
 from shared.errors import AccountBusy, ContentBlocked, RequestRefused
 from shared.openai.requests import VideoRequest
-from shared.provider import Conversation
+from shared.terms import Conversation
 
 PLAIN = {"emotional_atmosphere": "", "mirror_mode": "", "video_style": ""}
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 import aiohttp
 import orjson
 from attrs import define, field
+from multidict import CIMultiDict
 from PIL import Image
 from structlog.testing import capture_logs
 
@@ -208,6 +209,12 @@ class World:
     async def deleted(self, within: float = 5.0) -> None:
         """Wait until no conversation is left at the site."""
         await self.site.wait_for(lambda: not self.site.live_conversations(), within)
+
+    def occupy(self, name: str) -> None:
+        """Let an account be writing elsewhere, for as long as the test lasts."""
+        self.site.account(name)
+        call = Call("POST", "https", "chatglm.cn", "/", "", CIMultiDict(), b"")
+        self.site.running[self.site.accounts[name]] = call
 
     def asked(self, kind: str = "stream") -> list[Json]:
         """The JSON bodies of the calls of one kind."""

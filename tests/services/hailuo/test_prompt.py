@@ -2,8 +2,8 @@ import orjson
 import pytest
 
 from services.hailuo import prompt
+from shared.openai.messages import Message
 from shared.openai.parse import read_chat
-from shared.openai.requests import Message
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAACADs="}}
 

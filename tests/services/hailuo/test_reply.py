@@ -12,7 +12,7 @@ from services.hailuo.hearing import heard
 from services.hailuo.reply import HailuoDecoder
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Unknown
 from shared.errors import AccountExpired, SiteError, UpstreamChanged, UpstreamUnavailable
-from shared.provider import Conversation
+from shared.terms import Conversation
 from shared.upstream.sse import SseFrame, SseFramer
 from tests.simulators.hailuo_scenes import OK, Event, Turn, play, written
 

@@ -59,7 +59,7 @@ def joined(deltas: list[Delta]) -> list[Delta]:
     for delta in deltas:
         last = out[-1] if out else None
         if isinstance(delta, Text | Thinking) and type(delta) is type(last):
-            out[-1] = type(delta)(last.text + delta.text)  # type: ignore[union-attr]
+            out[-1] = type(delta)(last.text + delta.text)
         else:
             out.append(delta)
     return out

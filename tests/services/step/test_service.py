@@ -395,7 +395,9 @@ async def test_refusals_before_the_answer(fault: Fault, status: int, code: str, 
         assert (told.status, told.code) == (status, code)
         if code == "rate_limit_exceeded":
             assert told.headers["Retry-After"] == "7"
-        await world.deleted()
+        # A chat whose creation was not answered cannot be deleted: nobody knows its id.
+        world.kept = int(where == "create" and isinstance(fault, Cut))
+        await world.site.wait_for(lambda: len(world.site.live_chats()) == world.kept)
         assert len(world.site.calls_of("delete")) == (where == "send")
 
 
@@ -471,18 +473,16 @@ async def test_a_stream_that_breaks(fault: Fault, code: str, world: World) -> No
     "fault",
     [
         Compressed(),
-        Split(),
-        Split(size=1),
-        Split(size=7),
-        Together(Compressed(), Split(size=3)),
+        Split(gap=0),
+        Split(size=1, gap=0),
+        Split(size=7, gap=0),
+        Together(Compressed(), Split(size=3, gap=0)),
         ContentType("application/octet-stream"),
         ContentType(""),
     ],
 )
 async def test_however_the_answer_comes(world: World, fault: Fault) -> None:
     plain = await world.whole("天气")
-    if isinstance(fault, Split):
-        fault = Split(fault.at, fault.size, 0)
     world.site.script("send", *[fault] * 2)
     told = await world.both("天气")
     assert (told.content, told.annotations) == (plain.content, plain.annotations)

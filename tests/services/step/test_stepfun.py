@@ -11,8 +11,8 @@ from services.step.session import StepSession
 from services.step.site import StepSite
 from services.step.stepfun.calls import Stepfun
 from shared.metrics import Metrics
-from shared.provider import Conversation
 from shared.settings import Settings
+from shared.terms import Conversation
 from shared.upstream.client import Upstream
 from tests.services.step.world import World, data_url, headers_of
 from tests.simulators import Reply
