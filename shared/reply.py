@@ -46,6 +46,10 @@ class Frames(Protocol):
         """Give the next frames, None at the clean end; raise `SiteError` when it breaks."""
         ...
 
+    def finish(self) -> None:
+        """The answer is whole: no frame is read any more."""
+        ...
+
 
 class FrameStream:
     """The frames of one streamed call."""
@@ -83,6 +87,10 @@ class FrameStream:
             return self._framer.feed(data)
         self._over = True
         return self._framer.end()
+
+    def finish(self) -> None:
+        """The answer is whole: no frame is read any more."""
+        self._call.finish()
 
     async def _first(self) -> bytes:
         data = await _beginning(self._call, self._begun)
@@ -138,6 +146,8 @@ class Reply:
             deltas += self._decoder.feed(frame)
             if deltas and type(deltas[-1]) in _LAST:
                 self._over = True
+                if type(deltas[-1]) is Finish:
+                    self._frames.finish()
                 return
 
 

@@ -116,7 +116,7 @@ def refusal_in(said: Mapping[str, Any], status: int = 200, *, exchanging: bool =
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (RequestRefused if status < 500 else UpstreamUnavailable)
     if kind is SessionRefused:
         return _made(kind, EXPIRED, exchanging=exchanging)
-    return kind(f"The site says: [{whole(code)[:_WORDS_LIMIT]}] {words}".rstrip())
+    return _made(kind, f"The site says: [{whole(code)[:_WORDS_LIMIT]}] {words}".rstrip(), exchanging=exchanging)
 
 
 def accepted(answer: Answer, *, exchanging: bool = False) -> Mapping[str, Any]:
@@ -166,14 +166,14 @@ def _words(message: Any) -> str:
 
 
 def _made(kind: type[SiteError], told: str, *, exchanging: bool) -> SiteError:
-    return (AccountExpired if exchanging and kind is SessionRefused else kind)(told)
+    """Make a refusal. An exchange has nothing in it that could be refused but the account token."""
+    return (AccountExpired if exchanging and kind in (SessionRefused, RequestRefused) else kind)(told)
 
 
 def _of_status(status: int, *, exchanging: bool) -> SiteError:
     kind = _BY_STATUS.get(status) or (RequestRefused if 400 <= status < 500 else UpstreamUnavailable)
-    if kind is SessionRefused:
-        return _made(kind, EXPIRED, exchanging=exchanging)
-    return kind(f"The site refused with HTTP {status}.")
+    told = EXPIRED if kind is SessionRefused else f"The site refused with HTTP {status}."
+    return _made(kind, told, exchanging=exchanging)
 
 
 def _of_no_json(answer: Answer, *, exchanging: bool) -> SiteError:

@@ -22,7 +22,9 @@ CONNECT_TIMEOUT = 10.0
 HEAD_TIMEOUT = 120.0
 CALL_TIMEOUT = 15.0
 FILE_TIMEOUT = 120.0
-"""Seconds: to a connection, to a stream's reply head, for a whole JSON call, and for a whole file."""
+LEAVE_TIMEOUT = 1.0
+"""Seconds: to a connection, to a stream's reply head, for a whole JSON call, for a whole file, and for the end of a
+body whose answer has ended."""
 
 ANSWER_LIMIT = 16 * 1024 * 1024
 """Bytes of a whole reply above which the site is taken to have changed."""
@@ -73,6 +75,7 @@ class Call:
         self._response = response
         self._loop = asyncio.get_running_loop()
         self._idle = idle
+        self._finished = False
         self._waiting_since: float | None = None
         # One watch for the whole body instead of a timer for each read: reading is the hot path.
         self._watch = self._loop.call_later(idle, self._look)
@@ -107,10 +110,22 @@ class Call:
         content.set_exception(error)
         return data
 
-    def close(self) -> None:
-        """End the call: the connection is closed unless the body was read to its end."""
-        self._watch.cancel()
-        self._response.close()
+    def finish(self) -> None:
+        """The answer is whole, whatever of the body is still to come: `leave` may wait for its end."""
+        self._finished = True
+
+    async def leave(self) -> None:
+        """End the call. A body read to its end leaves its connection to the next call; any other is cut."""
+        try:
+            if self._finished and not self._response.content.at_eof():
+                async with asyncio.timeout(LEAVE_TIMEOUT):
+                    while await self.read():
+                        pass
+        except (TimeoutError, UpstreamUnavailable):
+            pass
+        finally:
+            self._watch.cancel()
+            self._response.close()
 
     def _look(self) -> None:
         since = self._waiting_since
@@ -198,7 +213,7 @@ class Upstream:
         try:
             yield call
         finally:
-            call.close()
+            await call.leave()
 
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None

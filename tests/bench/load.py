@@ -81,9 +81,11 @@ class Job:
 class Load:
     """What was measured: frames sent by the site, calls answered, and seconds.
 
-    `cpu`: of the processor; `waited`: for the processor, which others had; `firsts`: to each first text.
+    `elapsed`: in all; `cpu`: of the processor; `waited`: for the processor, which others had; `firsts`: to each first
+    text.
     """
 
+    elapsed: float
     cpu: float
     waited: float
     frames: int
@@ -250,19 +252,27 @@ async def measure(job: Job) -> Load:
         return attrs.evolve(load, firsts=clients.firsts)
 
 
-async def _since(job: Job, before: tuple[float, float, int], calls: int) -> Load:
-    cpu, waited, frames = await _read(job)
-    return Load(cpu - before[0], waited - before[1], frames - before[2], calls, [])
+async def _since(job: Job, before: Load, calls: int) -> Load:
+    now = await _read(job)
+    return Load(
+        elapsed=now.elapsed - before.elapsed,
+        cpu=now.cpu - before.cpu,
+        waited=now.waited - before.waited,
+        frames=now.frames - before.frames,
+        calls=calls,
+        firsts=[],
+    )
 
 
-async def _read(job: Job) -> tuple[float, float, int]:
-    """Give what the measured process has used and waited for, and how many frames the site has sent, by now."""
+async def _read(job: Job) -> Load:
+    """Give what the measured process has used, and what the site has sent, from their beginnings until now."""
     reader, writer = await asyncio.open_connection("127.0.0.1", job.fake_port)
     writer.write(b"GET %b HTTP/1.1\r\n\r\n" % COUNT_PATH)
     head = await reader.readuntil(b"\r\n\r\n")
     frames = int(await reader.readexactly(int(head.rpartition(b":")[2])))
     writer.close()
-    return *cpu_seconds(job.pid), frames
+    cpu, waited = cpu_seconds(job.pid)
+    return Load(time.perf_counter(), cpu, waited, frames, 0, [])
 
 
 if __name__ == "__main__":

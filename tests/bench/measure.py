@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from statistics import median
 from urllib.request import Request, urlopen
 
 import orjson
@@ -15,6 +16,9 @@ from tests.bench.load import TIMEOUT, Job, Load
 from tests.bench.processes import ROOT, Cores, Process, ProcessError, free_port
 from tests.bench.script import Script
 from tests.bench.sites import SITES
+
+BUSY_MOST = 0.9
+"""Share of a core that a process may need, or wait for, if each frame is to be dealt with before the next."""
 
 STREAM_END = "data: [DONE]\n\n"
 
@@ -73,6 +77,14 @@ class Figures:
         """Give a percentile of the seconds from a request to its first byte of text, in each round."""
         rounds = [sorted(load.firsts) for load in self.loads[name]]
         return [firsts[int(share * len(firsts))] for firsts in rounds]
+
+    def piled_up(self, name: str) -> bool:
+        """Tell whether a core was too little for frames that come at their own pace.
+
+        Then several are taken at once, some not within the window, and the cost of one is higher than it looks.
+        """
+        share = median((load.cpu + load.waited) / load.elapsed for load in self.loads[name])
+        return SCENARIOS[name].window > 0 and share > BUSY_MOST
 
     def waited(self) -> float:
         """Give the time spent waiting for the core, as a share of the time spent on it."""

@@ -69,6 +69,9 @@ class Body:
     async def answer(self, begun: bytes = b"") -> Answer:
         return Answer(200, self.content_type, {}, begun + b"".join(self.parts))
 
+    def finish(self) -> None:
+        """Nothing is left to read of it."""
+
 
 async def deltas_of(body: Any) -> list[Delta]:
     """All deltas, neighbouring texts joined; a refusal while opening as the `Failed` it means."""

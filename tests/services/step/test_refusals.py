@@ -92,7 +92,9 @@ def test_refusals(given: Answer, wanted: type[SiteError], status: int) -> None:
 
 @pytest.mark.parametrize(("given", "wanted", "status"), REFUSED)
 def test_a_refused_exchange_means_a_refused_account(given: Answer, wanted: type[SiteError], status: int) -> None:
-    assert type(refusal(given, exchanging=True)) is (AccountExpired if wanted is SessionRefused else wanted)
+    assert type(refusal(given, exchanging=True)) is (
+        AccountExpired if wanted in (SessionRefused, RequestRefused) else wanted
+    )
 
 
 @pytest.mark.parametrize(
