@@ -170,6 +170,8 @@ class Accounts:
             case errors.SessionRefused():
                 account.refuse_session()
             case errors.AddressLimited():
+                # What the site gave out under the limit may go on being limited.
+                account.refuse_session()
                 self.limit_address(error, ADDRESS_PAUSE if error.retry_after is None else error.retry_after)
             case _:
                 pass

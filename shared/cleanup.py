@@ -35,14 +35,14 @@ class Cleanup:
     def finish(self, output: Output[Any], *, keep: bool) -> None:
         """The output ended well: its account is free at once, the rest runs in the background."""
         output.lease.free()
-        self._run(self._finish(output, keep))
+        self._run(self._finish(output, keep or not self._provider.deletes))
 
     def abandon(self, output: Output[Any], *, keep: bool) -> asyncio.Task[None]:
         """The output broke off, or its client left: close and delete in the background, then free the account.
 
         Give the task, for who has to wait for it.
         """
-        return self._run(self._abandon(output, keep))
+        return self._run(self._abandon(output, keep or not self._provider.deletes))
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a bound on waiting, not on one operation
         """Wait at most `timeout` seconds for all that is under way, and for what that starts."""

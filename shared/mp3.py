@@ -23,6 +23,8 @@ _VBRI_AT = 36
 """Bytes from a frame's begin to its VBRI mark."""
 _SEARCHED = 64 * 1024
 """Bytes in which a first frame is looked for."""
+_JUNK = 256 * 1024
+"""Bytes in one file that are no frames, after which nothing more is looked for: it takes long."""
 _ROW = 3
 """Frames in a row that are believed to be frames; fewer at the end of a file."""
 _ID3V1 = 128
@@ -68,7 +70,7 @@ def bare(part: bytes) -> bytes:
 
 def seconds(data: bytes) -> float | None:
     """Measure how long a file plays; None when it is no mp3."""
-    total = sum(frame.seconds for _, frame in _frames(data))
+    total = sum(frame.seconds for frame in _frames(data))
     return total or None
 
 
@@ -77,18 +79,21 @@ def is_mp3(data: bytes) -> bool:
     return _first(data) is not None
 
 
-def _frames(data: bytes) -> Iterator[tuple[int, Frame]]:
-    """Walk over the frames that sound; what is none of them is skipped."""
+def _frames(data: bytes) -> Iterator[Frame]:
+    """Walk over the frames that sound; what is none of them is skipped, up to a limit."""
     at = _first(data)
     if at is not None and (frame := frame_at(data, at)) and _is_info(data, at, frame):
         at += frame.size
+    junk = _JUNK
     while at is not None and at < len(data):
         frame = frame_at(data, at)
-        if frame is None:
-            at = _next(data, at + 1, len(data))
-        else:
-            yield at, frame
+        if frame is not None:
+            yield frame
             at += frame.size
+        else:
+            found = _next(data, at + 1, min(len(data), at + junk))
+            junk -= 0 if found is None else found - at
+            at = found
 
 
 def _first(data: bytes) -> int | None:

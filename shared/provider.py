@@ -24,6 +24,8 @@ class Provider(ABC, Generic[C, S]):
     """Outputs at once per account, all kinds together."""
     attachments: ClassVar[bool] = True
     """Whether the site reads files and images in messages."""
+    deletes: ClassVar[bool] = True
+    """Whether the site lets a conversation be deleted; where it does not, all stay there and `forget` is not called."""
     site_type: ClassVar[type[Site]]
     """The class of `site.py` that holds what the site changes often."""
 

@@ -69,6 +69,15 @@ class Fields:
             raise self.wrong(name, f"a whole number from {least} to {most}")
         return value
 
+    def number(self, name: str, default: float) -> float:
+        """Read a number, whole or not."""
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if type(value) not in (int, float):
+            raise self.wrong(name, "a number")
+        return float(value)
+
     def choice(self, name: str, options: Collection[str], default: str = "") -> str:
         """Read one of the `options`."""
         value = self.values.get(name)

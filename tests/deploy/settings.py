@@ -8,8 +8,8 @@ ENV_EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / ".env.example"
 MARKS = ("# >>> settings", "# <<< settings")
 """The lines between which the settings stand."""
 
-FIXED = frozenset({"HOST", "PORT", "STATE_FILE"})
-"""Settings that the compose files give a container themselves."""
+FIXED = frozenset({"HOST", "PORT", "STATE_FILE", "REDIS_URL"})
+"""Settings that the compose files give a container themselves; the file tells of them further up."""
 
 
 def block() -> str:

@@ -1,0 +1,1 @@
+"""Metaso: metaso.cn (秘塔AI搜索)."""
