@@ -54,8 +54,9 @@ async def _read(service: Service, request: web.Request) -> Asked:
     if files and not provider.attachments:
         raise RequestRefused("This site reads no files and no images.")
     provider.check_chat(ask)
-    ask.attached = Attached(service.fetcher, files)
-    await ask.attached.fetch()
+    if files:
+        ask.attached = Attached(service.fetcher, files)
+        await ask.attached.fetch()
     return Asked(ask, caller, service.tries(caller, ask.conversation, owner_known=owner_known))
 
 
@@ -150,11 +151,12 @@ class Streamed:
 
     async def _relay(self, reply: Reply, rendering: Rendering, chunks: Chunks, first: bytes) -> bytes:
         """Write once for each read; give what the last read made of a whole answer, to go out with its end."""
-        write, pieces, render = self._down.write, rendering.pieces, chunks.write
         data = first
         if not rendering.over:
-            await write(data)
+            await self._down.write(data)
             data = b""
+            # The head is out: each frame goes straight to the response.
+            write, pieces, render = self._down.response.write, rendering.pieces, chunks.write
             async for deltas in reply:
                 data = render(pieces(deltas))
                 if rendering.over:
@@ -163,7 +165,7 @@ class Streamed:
                     await write(data)
                     data = b""
         if rendering.failed is not None and data:
-            await write(data)
+            await self._down.write(data)
         return data
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tests.deploy.engine import IMAGES, SERVICES, UID, Checkout, docker, inspect, say, status
+from tests.deploy.engine import IMAGES, SERVICES, UID, Checkout, docker, inspect, run, say, status
 
 INSIDE = """
 import os
@@ -59,7 +59,8 @@ async def start(checkout: Checkout, name: str) -> float:
     try:
         address = (await inspect(container))["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
         while await status(checkout.session, f"http://{address}:8000/readyz") != 200:
-            assert time.monotonic() - began < START_LIMIT, await docker("logs", container)
+            if time.monotonic() - began > START_LIMIT:
+                raise AssertionError(await run("docker", "logs", container, messages=True))
             await asyncio.sleep(0.02)
         return time.monotonic() - began
     finally:

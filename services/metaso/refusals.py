@@ -1,0 +1,216 @@
+"""What the site says when it says no, as classes of `shared.errors`: the one place that knows its words."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shared.errors import (
+    AccountBarred,
+    AccountLimited,
+    AddressLimited,
+    ContentBlocked,
+    RequestRefused,
+    SessionRefused,
+    SiteError,
+    UpstreamChanged,
+    UpstreamUnavailable,
+)
+from shared.logs import shape
+from shared.surrogates import whole
+from shared.upstream.client import Answer
+from shared.upstream.json import loads
+from shared.upstream.sse import SseFrame
+
+EXPIRED = (
+    "This is no account token of Metaso: log in at metaso.cn, and join the values of the cookies uid and sid with a "
+    "dash, `<uid>-<sid>`."
+)
+TOO_LONG = "The question is too long for the site, which takes it in an address: send a shorter one."
+LIMITED = "The site takes no more searches from this network address for now."
+LIMIT_PAUSE = 300.0
+"""Seconds without calls after a limit of the address that names none: less, its users say, prolongs it."""
+
+_TOO_MANY = re.compile("too.?many.?requests|频繁", re.IGNORECASE)
+_BY_WORDS: tuple[tuple[re.Pattern[str], type[SiteError]], ...] = (
+    (_TOO_MANY, AddressLimited),
+    (re.compile("登录|登陆|log.?in|unauthorized", re.IGNORECASE), SessionRefused),
+    (re.compile("token.{0,20}(?:expired|invalid|过期|失效|无效)", re.IGNORECASE), SessionRefused),
+    # Without a time: the limit comes before the day's hundred searches are used, and may be of one mode only.
+    (re.compile("次数|额度|上限|quota", re.IGNORECASE), AccountLimited),
+    (re.compile("封禁|禁用|冻结|banned", re.IGNORECASE), AccountBarred),
+    (re.compile("违规|敏感|sensitive", re.IGNORECASE), ContentBlocked),
+    (re.compile("繁忙|稍后|超时|timeout|unavailable", re.IGNORECASE), UpstreamUnavailable),
+)
+"""By what stands in the message, first match first."""
+_BY_CODE: Mapping[int, type[SiteError]] = {
+    401: SessionRefused,
+    403: SessionRefused,
+    429: AddressLimited,
+    4001: AccountLimited,
+}
+"""By `errCode`, `code` or HTTP status, where the words say nothing."""
+
+_CODE_LIMIT = 1e9
+_WORD_FIELDS = ("errMsg", "msg", "message", "err", "error")
+_WORDS_LIMIT = 200
+"""Characters of the site's words that are passed on."""
+
+_OK, _UNAUTHORIZED, _CLIENT_ERROR, _SERVER_ERROR = 200, 401, 400, 500
+_TOO_LONG = (413, 414, 431)
+"""HTTP statuses with which a web server refuses an address by its length."""
+
+_META_TOKEN = re.compile(rb'<meta id="meta-token" content="([^"]*)"')
+_HEADER_VALUE = re.compile("[!-~]+")
+_BARE_WORD = re.compile(rb"\[[A-Z_]{1,40}\]")
+
+
+def problem(value: Any, status: int = _OK) -> SiteError | None:
+    """Say what a JSON value refuses, None when it refuses nothing. `status` is the HTTP status it came with."""
+    told = value if isinstance(value, dict) else {}
+    code = _number(told.get("errCode"))
+    if (told.get("err") if code is None else code) or status >= _CLIENT_ERROR:
+        return _error(_words(told), code or status)
+    return None
+
+
+def event_problem(event: Mapping[str, Any]) -> SiteError:
+    """Say what an event of type `error` means."""
+    return _error(_words(event), _number(event.get("code")) or 0)
+
+
+def unreadable(frame: SseFrame) -> SiteError:
+    """Say what an event means that is not JSON: mostly a bare word such as `[TOO_MANY_REQUESTS]`."""
+    word = frame.data.strip()
+    if word.startswith(b"{"):
+        word = b""
+    kind = _kind_of(word[:_WORDS_LIMIT].decode("utf-8", "replace"))
+    if kind is not None:
+        return _of_kind(kind, "")
+    if not frame.whole:
+        return UpstreamUnavailable("The site broke off in the middle of its answer.")
+    sketch = word.decode() if _BARE_WORD.fullmatch(word) else f"{len(frame.data)} bytes"
+    return UpstreamChanged("The site sent an event that is not JSON.", shape=sketch)
+
+
+def refusal(answer: Answer) -> SiteError:
+    """Say what a reply means that is not what was asked for."""
+    if answer.status in _TOO_LONG:
+        return RequestRefused(TOO_LONG)
+    if answer.status == AddressLimited.status:
+        return _limited(answer)
+    try:
+        value = loads(answer.body)
+    except ValueError:
+        return _of_no_json(answer)
+    error = problem(value, answer.status)
+    if error is None and isinstance(value, dict) and _kind_of(_words(value)):
+        error = _error(_words(value), answer.status)
+    return error or UpstreamChanged("The site answered in an unknown shape.", shape=shape(value))
+
+
+def meta_token(answer: Answer) -> str:
+    """Give the meta-token of a page; raise what any other reply means. No page's text is ever passed on."""
+    if answer.status == AddressLimited.status:
+        raise _limited(answer)
+    if answer.status != _OK or "text/html" not in answer.content_type:
+        raise _of_page(answer)
+    found = _META_TOKEN.search(answer.body)
+    token = found[1].decode("utf-8", "replace") if found else ""
+    if not _HEADER_VALUE.fullmatch(token):
+        raise UpstreamChanged(
+            "The site's page has no meta-token: the site has changed, or shows this network address another page.",
+            shape=f"page of {len(answer.body)} bytes",
+        )
+    return token
+
+
+def session_id(answer: Answer) -> str:
+    """Give the id of the session that was opened; raise what any other reply means."""
+    if answer.status == AddressLimited.status:
+        raise _limited(answer)
+    try:
+        value = loads(answer.body)
+    except ValueError:
+        raise refusal(answer) from None
+    error = problem(value)
+    if error is not None:
+        raise error
+    held = value if isinstance(value, dict) else {}
+    data = held.get("data")
+    inner = data if isinstance(data, dict) else {}
+    names = (inner.get("id"), inner.get("sessionId"), held.get("id"))
+    found = next((str(name) for name in names if name and type(name) in (str, int)), None)
+    if found is None:
+        raise refusal(answer)
+    return whole(found)
+
+
+def is_alive(answer: Answer) -> bool:
+    """Tell by what the site knows of an account whether its token works; raise when the site could not say."""
+    if answer.status == AddressLimited.status:
+        raise _limited(answer)
+    try:
+        value = loads(answer.body)
+    except ValueError:
+        value = None
+    error = problem(value) if isinstance(value, dict) else refusal(answer)
+    told = isinstance(value, dict) or answer.status < _SERVER_ERROR
+    if isinstance(error, AddressLimited) or (isinstance(error, UpstreamUnavailable) and not told):
+        raise error
+    data = value.get("data") if isinstance(value, dict) else None
+    return error is None and isinstance(data, dict) and bool(data.get("user"))
+
+
+def _error(words: str, code: float) -> SiteError:
+    kind = _kind_of(words)
+    if kind is None:
+        server = _SERVER_ERROR <= code < 2 * _SERVER_ERROR
+        kind = _BY_CODE.get(int(code), UpstreamUnavailable if server else SiteError)
+    return _of_kind(kind, f"The site says: {words} [{code:g}]" if words else f"The site refused with code {code:g}.")
+
+
+def _kind_of(words: str) -> type[SiteError] | None:
+    return next((kind for pattern, kind in _BY_WORDS if pattern.search(words)), None)
+
+
+def _number(value: Any) -> float | None:
+    """Take a code as a number; None for anything else, also for what is none of the site's codes."""
+    return value if type(value) in (int, float) and abs(value) < _CODE_LIMIT else None
+
+
+def _of_kind(kind: type[SiteError], message: str) -> SiteError:
+    return AddressLimited(LIMITED, retry_after=LIMIT_PAUSE) if kind is AddressLimited else kind(message)
+
+
+def _limited(answer: Answer) -> SiteError:
+    seconds = answer.retry_after
+    return AddressLimited(LIMITED, retry_after=LIMIT_PAUSE if seconds is None else seconds)
+
+
+def _of_no_json(answer: Answer) -> SiteError:
+    """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
+    text = answer.body.strip()
+    page = text.startswith(b"<")
+    if not page and _TOO_MANY.search(text.decode("utf-8", "replace")):
+        return _limited(answer)
+    if not page and answer.status == _UNAUTHORIZED:
+        return SessionRefused()
+    if page or not text or answer.status >= _CLIENT_ERROR:
+        return _of_page(answer)
+    return UpstreamChanged("The site answered with something unknown.", shape=f"{len(text)} bytes of text")
+
+
+def _of_page(answer: Answer) -> SiteError:
+    return UpstreamUnavailable(
+        f"The site answered with {answer.content_type or 'no content type'} (HTTP {answer.status}) instead of what was "
+        "asked for; it may be down, or may not take calls from this network address."
+    )
+
+
+def _words(told: Mapping[str, Any]) -> str:
+    """Give the site's own words, on one line and not too many; empty when there are none, or a page."""
+    for name in _WORD_FIELDS:
+        words = told.get(name)
+        if isinstance(words, str) and words.strip() and not words.lstrip().startswith("<"):
+            return whole(" ".join(words.split()))[:_WORDS_LIMIT]
+    return ""
