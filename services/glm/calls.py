@@ -37,6 +37,7 @@ class Calls:
         self._upstream = upstream
         # A random node in place of this machine's address, with the bit that marks it as such.
         self._node = random.getrandbits(48) | 1 << 40
+        self._clock = random.getrandbits(14)
 
     def headers(
         self, token: str, *, referer: str = "", content_type: str = "", identified: bool = True, signed: bool = True
@@ -140,4 +141,4 @@ class Calls:
         refusals.accepted(answer)
 
     def _fresh_id(self) -> str:
-        return uuid.uuid1(self._node).hex
+        return uuid.uuid1(self._node, self._clock).hex

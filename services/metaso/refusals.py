@@ -33,7 +33,7 @@ LIMIT_PAUSE = 300.0
 _TOO_MANY = re.compile("too.?many.?requests|频繁", re.IGNORECASE)
 _BY_WORDS: tuple[tuple[re.Pattern[str], type[SiteError]], ...] = (
     (_TOO_MANY, AddressLimited),
-    (re.compile("登录|登陆|log.?in|unauthorized", re.IGNORECASE), SessionRefused),
+    (re.compile("登录|登陆|log[ _-]?in|unauthorized", re.IGNORECASE), SessionRefused),
     (re.compile("token.{0,20}(?:expired|invalid|过期|失效|无效)", re.IGNORECASE), SessionRefused),
     # Without a time: the limit comes before the day's hundred searches are used, and may be of one mode only.
     (re.compile("次数|额度|上限|quota", re.IGNORECASE), AccountLimited),

@@ -5,7 +5,7 @@ import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -34,6 +34,8 @@ FILE_LIMIT = 256 * 1024 * 1024
 
 LARGE = 1024 * 1024
 """Bytes of a request body above which it is sent in pieces."""
+
+T = TypeVar("T")
 
 READ_SIZE = 64 * 1024
 _CONNECT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
@@ -178,8 +180,7 @@ class Upstream:
 
         `kind` labels the call in the metrics. Raise `UpstreamUnavailable` when there is no whole reply.
         """
-        async with self._counted(kind, timeout):
-            return await _answer(await self._request(method, url, headers, body), ANSWER_LIMIT)
+        return await self._counted(kind, timeout, _answer(self._request(method, url, headers, body), ANSWER_LIMIT))
 
     async def fetch(
         self,
@@ -195,20 +196,18 @@ class Upstream:
 
         `limit` is in bytes. Send no account header with it. Raise `UpstreamChanged` when the address is refused.
         """
-        async with self._counted(kind, FILE_TIMEOUT):
-            try:
-                response = await self._request_granted(method, _secure(url), headers or {}, body)
-            except AddressRefused as error:
-                raise UpstreamChanged(f"The site named a file that is not fetched: {error}.") from error
-            return await _answer(response, limit)
+        response = self._request_granted(method, _secure(url), headers or {}, body)
+        try:
+            return await self._counted(kind, FILE_TIMEOUT, _answer(response, limit))
+        except AddressRefused as error:
+            raise UpstreamChanged(f"The site named a file that is not fetched: {error}.") from error
 
     @asynccontextmanager
     async def stream(
         self, method: str, url: str, *, kind: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> AsyncIterator[Call]:
         """Call and give the reply once its head is there, whatever its status; the call ends with the context."""
-        async with self._counted(kind, HEAD_TIMEOUT):
-            response = await self._request(method, url, headers, body)
+        response = await self._counted(kind, HEAD_TIMEOUT, self._request(method, url, headers, body))
         call = Call(response, self._settings.upstream_idle_timeout)
         try:
             yield call
@@ -261,16 +260,16 @@ class Upstream:
         gateway = self._settings.upstream_gateway
         return URL(url if gateway is None else through(gateway, url), encoded=True)
 
-    @asynccontextmanager
-    async def _counted(self, kind: str, timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109
+    async def _counted(self, kind: str, seconds: float, work: Awaitable[T]) -> T:
+        """Do what calls the site, within so many seconds; count what came of it."""
         outcome = "failed"
         try:
-            async with asyncio.timeout(timeout):
-                yield
+            async with asyncio.timeout(seconds):
+                result = await work
             outcome = "answered"
         except TimeoutError as error:
             outcome = "timeout"
-            raise UpstreamTimeout(f"The site did not answer within {timeout:g} seconds.") from error
+            raise UpstreamTimeout(f"The site did not answer within {seconds:g} seconds.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamUnavailable(f"The site could not be reached ({type(error).__name__}).") from error
         except asyncio.CancelledError:
@@ -278,6 +277,7 @@ class Upstream:
             raise
         finally:
             self._metrics.upstream(kind, outcome)
+        return result
 
 
 def through(gateway: str, url: str) -> str:
@@ -309,7 +309,8 @@ def _content_type(response: aiohttp.ClientResponse) -> str:
     return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
-async def _answer(response: aiohttp.ClientResponse, limit: int) -> Answer:
+async def _answer(request: Awaitable[aiohttp.ClientResponse], limit: int) -> Answer:
+    response = await request
     async with response:
         body = await _whole(response.content.readany, b"", limit)
     return Answer(response.status, _content_type(response), response.headers, body)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.deploy import images, replicas, serving, swarm
+from tests.deploy import images, options, replicas, serving, swarm
 from tests.deploy.engine import IMAGES, SERVICES, Checkout, docker, run, say
 from tests.simulators import Gateway, discover
 from tests.simulators.chatglm import GlmSite
@@ -27,6 +27,7 @@ STEPS: dict[str, tuple[str, Step]] = {
     "images": ("the images", build),
     "compose": ("two services and nginx, with docker compose v2", serving.serve),
     "compose1": ("the same with docker-compose 1.29", serving.serve_with_1_29),
+    "options": ("nginx with its options", options.switched_on),
     "replicas": ("several replicas", replicas.replicate),
     "swarm": ("a Swarm stack", swarm.stack),
     "kubernetes": ("the Kubernetes manifests", replicas.render),

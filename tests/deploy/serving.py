@@ -47,6 +47,7 @@ async def serve(checkout: Checkout, site: GlmSite) -> None:
     """Start two services and nginx, and check all that is promised of them."""
     tokens = configure(checkout, site)
     await checkout.compose("config", "--quiet")
+    await checkout.compose("build", "--quiet", "glm")
     await checkout.compose("up", "--detach", "--no-build")
     try:
         await answers(checkout)

@@ -31,6 +31,8 @@ async def stack(checkout: Checkout, site: GlmSite) -> None:
         await until("the stack is gone", gone, 60)
         if ours:
             await docker("swarm", "leave", "--force")
+            # Made by the engine for Swarm, and left behind.
+            await docker("network", "rm", "docker_gwbridge")
         await docker("volume", "rm", "--force", f"{STACK}_valkey")
 
 
