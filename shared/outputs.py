@@ -45,8 +45,9 @@ class Output(ABC, Generic[T]):
         if self._task is None:
             self._start.close()
             return
-        self._task.cancel()
-        await asyncio.wait((self._task,))
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait((self._task,))
         if not self._task.cancelled() and self._task.exception() is None:
             with suppress(SiteError):
                 await self._leave()

@@ -209,10 +209,12 @@ class Chunks:
         """Give the chunks of the rendering's pieces, the role chunk before the first; empty when there are none."""
         if not pieces:
             return b""
-        heads, tail = self._heads, self._tail
-        parts = [self._opening] if self._opening else []
-        self._opening = b""
-        parts += [heads[name] + orjson.dumps(text) + tail for name, text in pieces]
+        parts = []
+        if self._opening:
+            parts.append(self._opening)
+            self._opening = b""
+        for name, text in pieces:
+            parts += (self._heads[name], orjson.dumps(text), self._tail)
         return b"".join(parts)
 
     def finish(self, reason: FinishReason, conversation_id: str | None) -> bytes:

@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 
 from shared.accounts import Account
-from shared.errors import AccountExpired, SessionRefused
+from shared.errors import AccountExpired, AddressLimited, SessionRefused
 from shared.openai.errors import BadRequest
 from shared.openai.parse import read_body
 from shared.routes.body import parse_body
@@ -48,6 +48,9 @@ async def _live(service: Service, account: Account[Any, Any]) -> bool:
         return await service.provider.check(account)
     except (AccountExpired, SessionRefused):
         return False
+    except AddressLimited as error:
+        service.accounts.failed(account, error)
+        raise
 
 
 def _json(value: Any) -> web.Response:

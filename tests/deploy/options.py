@@ -41,6 +41,8 @@ async def switched_on(checkout: Checkout, site: GlmSite) -> None:
         await asked(checkout)
     finally:
         await checkout.compose("--profile", "*", "down", "--volumes", "--timeout", "5")
+        for enabled in nginx.glob("*.d/*.conf"):
+            enabled.unlink()
 
 
 async def asked(checkout: Checkout) -> None:

@@ -172,6 +172,19 @@ async def test_a_conversation_that_is_gone_already_is_no_failure() -> None:
         assert len(world.tokens("forget")) == 1
 
 
+async def test_where_nothing_can_be_deleted_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Toy, "deletes", False)
+    async with toy() as (world, house), quiet():
+        assert (await ask(house)).status == 200
+        world.play(Scene(HELLO[:2], ending="stall"))
+        await leave(house, world, asks(stream=True), lambda: world.running["t1"])
+        await world.until(lambda: world.left and is_free(house))
+        await house.service.cleanup.drain(5)
+        assert world.tokens("forget") == []
+        async with house.client.get(house.url + "/metrics") as response:
+            assert "cleanups_total{" not in await response.text()
+
+
 async def test_the_account_is_free_at_once_and_deletions_are_one_at_a_time_for_each() -> None:
     async with toy() as (world, house), quiet():
         world.hold_forget = asyncio.Event()

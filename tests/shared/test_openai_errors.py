@@ -146,9 +146,7 @@ async def client() -> AsyncIterator[openai.AsyncOpenAI]:
     app.router.add_post("/v1/chat/completions", answer)
     async with (
         TestServer(app) as server,
-        openai.AsyncOpenAI(
-            api_key="obviously-fake", base_url=str(server.make_url("/v1")), max_retries=0
-        ) as client,
+        openai.AsyncOpenAI(api_key="obviously-fake", base_url=str(server.make_url("/v1")), max_retries=0) as client,
     ):
         yield client
 
@@ -156,9 +154,7 @@ async def client() -> AsyncIterator[openai.AsyncOpenAI]:
 async def test_the_openai_client_raises_its_typed_errors(client: openai.AsyncOpenAI) -> None:
     for index, error in enumerate(ANSWERS):
         with pytest.raises(CLIENT_ERRORS[error.status]) as caught:
-            await client.chat.completions.create(
-                model=str(index), messages=[{"role": "user", "content": "hi"}]
-            )
+            await client.chat.completions.create(model=str(index), messages=[{"role": "user", "content": "hi"}])
         raised = caught.value
         assert isinstance(raised, openai.APIStatusError)
         assert (raised.status_code, raised.code, raised.param) == (error.status, error.code, error.param)

@@ -485,6 +485,15 @@ def test_a_provider_reads_its_own_options_alike() -> None:
     assert caught.value.param == "video_style"
 
 
+def test_numbers() -> None:
+    extra = Fields({"whole": 1, "part": 0.5, "none": None, "flag": True, "text": "0.5"})
+    assert [extra.number(name, 0.7) for name in ("whole", "part", "none", "absent")] == [1, 0.5, 0.7, 0.7]
+    for name in ("flag", "text"):
+        with pytest.raises(BadRequest, match=f"`{name}` must be a number") as caught:
+            extra.number(name, 0)
+        assert caught.value.param == name
+
+
 def test_what_users_wrote_is_in_no_repr_and_no_error() -> None:
     secret = "obviously-fake-secret"
     request = read_chat(chat(messages=[{"role": "user", "content": secret}], note=secret))

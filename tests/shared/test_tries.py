@@ -172,6 +172,21 @@ async def test_an_address_that_is_limited_refuses_the_whole_service() -> None:
         assert (await ask(house, {"token": "t3"}, None, "/token/check")).status == 429
 
 
+async def test_after_a_limit_of_the_address_the_session_is_exchanged_anew() -> None:
+    async with toy(**FAST) as (world, house):
+        world.play(refuses("AddressLimited", retry_after=0))
+        assert [(await ask(house)).status for _ in range(2)] == [429, 200]
+        assert world.tokens("session") == ["t1", "t1"]
+
+
+async def test_a_check_that_meets_a_limited_address_tells_the_whole_service() -> None:
+    async with toy(**FAST) as (world, house):
+        world.play(refuses("AddressLimited", retry_after=30), token="t3")
+        assert (await ask(house, {"token": "t3"}, None, "/token/check")).status == 429
+        assert (await ask(house)).status == 429
+        assert world.tokens() == []
+
+
 async def test_who_waits_hears_of_a_limited_address_too() -> None:
     async with toy(ACCOUNT_WAIT="5") as (world, house):
         gate = asyncio.Event()

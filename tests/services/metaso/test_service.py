@@ -90,9 +90,16 @@ async def test_an_answer(world: World) -> None:
         f"这是模拟站点的回答{FIRST}{SECOND}，一字一句慢慢写出来。\n{LIST}"
     )
     assert told.sources == [(source["title"], source["link"]) for source in WEB]
-    assert "chat_service_unknown" not in "".join(
-        line for line in (await world.metrics()).splitlines() if "unknown" in line and line.endswith(" 1.0")
-    )
+    assert "unknown_total{" not in await world.metrics()
+
+
+async def test_what_is_unknown_is_counted(world: World) -> None:
+    scene = Events({"type": "weather-card"}, text("a"), {"type": "append-text", "text": 7}, DONE)
+    world.site.script("chat", scene, scene)
+    assert (await world.both("hi")).content == "a"
+    metrics = await world.metrics()
+    for kind in ("weather-card", "malformed_text"):
+        assert f'unknown_total{{kind="{kind}",provider="metaso"}} 2.0' in metrics
 
 
 async def test_hidden_references() -> None:
@@ -282,8 +289,8 @@ async def test_refusals_after_the_first_words(world: World, stream: bool, last: 
     world.site.script("chat", *[Events(text("a"), last, DONE)] * 3)
     told = await world.ask("hi", stream=stream)
     assert told.error["code"] == code
-    assert (told.status, told.content) == ((200, "a") if stream else (told.status, ""))
-    assert (stream or told.status) in (True, 429, 502)
+    whole = 429 if code == "rate_limit_exceeded" else 502
+    assert (told.status, told.content) == ((200, "a") if stream else (whole, ""))
 
 
 @each_way
@@ -297,6 +304,13 @@ async def test_a_limit_of_the_address_is_everyone_s(world: World, stream: bool, 
         assert limit - 2 <= int(told.headers["Retry-After"]) <= limit
     assert (await world.check())[0] == 429
     assert world.kinds() == ["page", "open", "chat"]
+
+
+async def test_a_limit_that_a_check_meets_is_everyone_s_too(world: World) -> None:
+    world.site.script("check", Reply(b"", 429))
+    assert (await world.check())[0] == 429
+    assert (await world.ask("hi", "bob")).status == 429
+    assert world.kinds() == ["check"]
 
 
 async def test_after_the_limit_the_page_is_opened_anew(world: World) -> None:
