@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic
 from weakref import WeakValueDictionary
@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from attrs import define, field, frozen
 
 from shared import errors
+from shared.common.contract import ADDRESS, Alone, Changed, Common, Cooldown, News
 from shared.logs import protect
 from shared.metrics import Metrics
 from shared.openai.errors import NoToken
@@ -72,8 +73,9 @@ class Caller:
 class Lease(Generic[C, S]):
     """The right to use an account for one output."""
 
-    def __init__(self, account: Account[C, S], accounts: "Accounts") -> None:
+    def __init__(self, account: Account[C, S], accounts: "Accounts", name: str) -> None:
         self.account = account
+        self.name = name
         self.conversation: Conversation | None = None
         self.named = asyncio.Event()
         self._accounts = accounts
@@ -88,7 +90,7 @@ class Lease(Generic[C, S]):
         """The site has stopped generating: the account may write its next output. Safe to call again."""
         if self._held:
             self._held = False
-            self._accounts.slots.release(self.account.digest)
+            self._accounts.release(self.account.digest, self.name)
 
     def lock(self, name: str) -> AbstractAsyncContextManager[None]:
         """One at a time for this account and this name (a voice switch)."""
@@ -96,7 +98,10 @@ class Lease(Generic[C, S]):
 
 
 class Accounts:
-    """The accounts of one service. `read` is the provider's way to take a token apart, `slots` outputs run on each."""
+    """The accounts of one service. `read` is the provider's way to take a token apart, `slots` outputs run on each.
+
+    `common` is what they have to do with other replicas of the service.
+    """
 
     def __init__(
         self,
@@ -105,14 +110,16 @@ class Accounts:
         settings: Settings,
         metrics: Metrics,
         sessions: Sessions,
+        common: Common | None = None,
     ) -> None:
         self.slots = Slots(slots)
         self._read = read
         self._settings = settings
         self._metrics = metrics
         self._sessions = sessions
+        self._common = common or Alone()
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._address: errors.AddressLimited | None = None
+        self._address: errors.SiteError | None = None
         self._address_until = 0.0
 
     def caller(self, authorization: str | None) -> Caller:
@@ -143,10 +150,44 @@ class Accounts:
         """Give the lock of this name for this account."""
         return self._locks.setdefault((digest, name), asyncio.Lock())
 
+    async def acquire(self, candidates: Collection[str], wait: float, turn: int) -> tuple[str, str]:
+        """Give one of `candidates` (digests) to run on, and the name of its lease, for `release`.
+
+        Wait at most `wait` seconds; raise what `Slots.acquire` raises, and `AddressLimited`.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait
+        while True:
+            digest = await self.slots.acquire(candidates, max(0.0, until - loop.time()), turn)
+            lease = await self._take(digest)
+            if lease is not None:
+                return digest, lease
+            self.check_address()
+
+    def release(self, digest: str, lease: str) -> None:
+        """An output has ended: the account is free, for all replicas."""
+        self._common.release(digest, lease)
+        self.slots.release(digest)
+
+    def hear(self, news: News) -> None:
+        """Take in what another replica has said."""
+        if not isinstance(news, Changed):
+            self.slots.freed(news.account)
+        elif news.account != ADDRESS:
+            self.slots.learn(news.account, news.cooldown)
+        elif news.cooldown is not None:
+            self._limit_address(news.cooldown)
+
+    def succeeded(self, account: Account[Any, Any]) -> None:
+        """The site took the account."""
+        if self.slots.succeeded(account.digest):
+            self._common.clear(account.digest)
+
     def limit_address(self, refusal: errors.AddressLimited, seconds: float) -> None:
         """The site limits this service's address: refuse every request for `seconds`."""
-        self._address = refusal
-        self._address_until = asyncio.get_running_loop().time() + seconds
+        cooldown = Cooldown(refusal, seconds, seconds)
+        self._limit_address(cooldown)
+        self._common.cool(ADDRESS, cooldown)
 
     def check_address(self) -> None:
         """Raise `AddressLimited` while the site limits this service's address."""
@@ -160,13 +201,14 @@ class Accounts:
         off = self._settings.expired_cooldown
         match error:
             case errors.AccountBusy():
-                self.slots.busy(account.digest)
+                pause = self.slots.busy(account.digest)
+                self._common.cool(account.digest, Cooldown(error, pause, pause))
             case errors.AccountLimited(retry_after=float() | int() as seconds):
-                self.slots.off(account.digest, error, seconds)
+                self._off(account, error, seconds)
             case errors.AccountBarred():
-                self.slots.off(account.digest, error, off if error.retry_after is None else error.retry_after)
+                self._off(account, error, off if error.retry_after is None else error.retry_after)
             case errors.AccountExpired():
-                self.slots.off(account.digest, error, off)
+                self._off(account, error, off)
             case errors.SessionRefused():
                 account.refuse_session()
             case errors.AddressLimited():
@@ -175,6 +217,33 @@ class Accounts:
                 self.limit_address(error, ADDRESS_PAUSE if error.retry_after is None else error.retry_after)
             case _:
                 pass
+
+    async def _take(self, digest: str) -> str | None:
+        """Ask the other replicas for an account that is free here; give it back when it is not, or not well."""
+        try:
+            taken = await self._common.take(digest, alone=not self.slots.waiting())
+        except BaseException:
+            self.slots.release(digest)
+            raise
+        if taken.address is not None:
+            self._limit_address(taken.address)
+        if taken.lease is None:
+            self.slots.elsewhere(digest)
+        unwell = taken.cooldown is not None and self.slots.learn(digest, taken.cooldown)
+        if taken.lease is not None and not unwell:
+            return taken.lease
+        if taken.lease is not None:
+            self._common.release(digest, taken.lease)
+        self.slots.release(digest)
+        return None
+
+    def _off(self, account: Account[Any, Any], refusal: errors.SiteError, seconds: float) -> None:
+        self.slots.off(account.digest, refusal, seconds)
+        self._common.cool(account.digest, Cooldown(refusal, seconds, seconds))
+
+    def _limit_address(self, cooldown: Cooldown) -> None:
+        self._address = cooldown.refusal
+        self._address_until = asyncio.get_running_loop().time() + cooldown.left
 
     def _parse(self, tokens: Sequence[str]) -> tuple[Account[Any, Any], ...]:
         """Take the tokens apart; malformed ones are left out unless none is left.

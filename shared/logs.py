@@ -315,7 +315,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     The level of a logger that was used before does not change.
     """
     _Output.stream = stream or sys.stderr
-    for secret in (*settings.accounts, *settings.api_keys, *_proxy_secrets(settings.outbound_proxy)):
+    for secret in (*settings.accounts, *settings.api_keys, *_passwords(settings.outbound_proxy, settings.redis_url)):
         protect(secret)
     _processors[:] = [
         structlog.contextvars.merge_contextvars,
@@ -334,10 +334,11 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     logging.basicConfig(handlers=[_StandardHandler()], level=settings.log_level.upper(), force=True)
 
 
-def _proxy_secrets(proxy: str | None) -> Iterator[str]:
-    password = urlsplit(proxy or "").password
-    if password:
-        yield from (password, unquote(password))
+def _passwords(*addresses: str | None) -> Iterator[str]:
+    for address in addresses:
+        password = urlsplit(address or "").password
+        if password:
+            yield from (password, unquote(password))
 
 
 def log_uncaught() -> None:

@@ -79,6 +79,7 @@ class Metrics:
         self._failures = _Series(self, "account_failures", "Refusals an account met, by reason.", "reason")
         self._failed: dict[type[SiteError], Counter] = {}
         self._retries = _Series(self, "retries", "Tries repeated because the site could not be reached.")[()]
+        self._redis_up: Gauge | None = None
         self._open_streams = Gauge(
             "chat_service_open_streams", "Streams being answered.", ("provider",), registry=self.registry
         ).labels(provider)
@@ -129,6 +130,13 @@ class Metrics:
     def retried(self) -> None:
         """Count a try repeated because the site could not be reached."""
         self._retries.inc()
+
+    def redis_up(self, up: bool) -> None:  # noqa: FBT001 - it is the value of the gauge
+        """Note whether Redis answers; a service without one has no such series."""
+        if self._redis_up is None:
+            gauge = Gauge("chat_service_redis_up", "Whether Redis answers.", ("provider",), registry=self.registry)
+            self._redis_up = gauge.labels(self.provider)
+        self._redis_up.set(up)
 
     def watch_accounts(self, states: Callable[[], Mapping[str, int]]) -> None:
         """Show what `states` gives, the number of accounts by state, whenever the metrics are asked for."""

@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar, Generic, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, get_args, get_origin, runtime_checkable
 
 from shared.accounts import Account, Lease
 from shared.openai.requests import ChatRequest, ImageRequest, SpeechRequest, TranscriptionRequest, VideoRequest
 from shared.reply import Reply
-from shared.terms import C, Conversation, Film, Model, Picture, S, Site
+from shared.terms import C, Conversation, Film, Model, Picture, S, Session, Site
 from shared.upstream.client import Upstream
 
 
@@ -67,6 +67,13 @@ class Provider(ABC, Generic[C, S]):
     @abstractmethod
     async def check(self, account: Account[C, S]) -> bool:
         """Tell whether the account's token works; raise when that could not be found out."""
+
+
+def session_type(provider_type: type[Provider[Any, Any]]) -> type[Session]:
+    """Give the class of a provider's sessions: it is said where the provider is declared."""
+    declared = [base for base in provider_type.__orig_bases__ if get_origin(base) is Provider]  # type: ignore[attr-defined]
+    found: type[Session] = get_args(declared[0])[1]
+    return found
 
 
 @runtime_checkable

@@ -11,13 +11,14 @@ from shared.accounts import Account, Accounts, Caller
 from shared.attachments import Fetcher
 from shared.audio import CONVERSIONS
 from shared.cleanup import Cleanup
+from shared.common.contract import Alone, Common
 from shared.conversations import Owner, Owners
 from shared.errors import ConversationUnknown
 from shared.logs import get_logger
 from shared.metrics import Metrics
 from shared.openai.chunks import Style
 from shared.openai.errors import Draining
-from shared.provider import Provider
+from shared.provider import Provider, session_type
 from shared.sessions import Sessions
 from shared.settings import Settings
 from shared.state import CredentialFile
@@ -50,10 +51,13 @@ class Service:
         self.style = Style(settings.thinking, settings.references)
         self.draining = False
         self._newest = CredentialFile(settings.state_file, provider_type.name)
-        self._sessions = Sessions(self.provider.exchange, self.provider.credential, self._newest)
         slots = settings.slots or provider_type.slots
-        self.accounts = Accounts(self.provider.credential, slots, settings, self.metrics, self._sessions)
-        self._owners = Owners()
+        self.common = _common(settings, provider_type.name, slots, self.metrics)
+        self._sessions = Sessions(
+            self.provider.exchange, self.provider.credential, self._newest, self.common, session_type(provider_type)
+        )
+        self.accounts = Accounts(self.provider.credential, slots, settings, self.metrics, self._sessions, self.common)
+        self._owners = Owners(self.common)
         self.cleanup = Cleanup(self.provider, self.metrics)
         self._serving = 0
         self._limits: set[asyncio.Timeout] = set()
@@ -64,12 +68,14 @@ class Service:
     async def start(self) -> None:
         """Open what needs the running loop."""
         self._newest.load()
+        await self.common.start(self.accounts.hear)
         await self.upstream.start()
         await self.fetcher.start()
 
     async def close(self) -> None:
         """Close what `start` opened, after the last exchange has come home."""
         await self._sessions.close()
+        await self.common.close()
         await self.fetcher.close()
         await self.upstream.close()
 
@@ -77,7 +83,7 @@ class Service:
         """Tell who a request speaks for; raise the 401 that says why not."""
         return self.accounts.caller(request.headers.get("Authorization"))
 
-    def continued(self, conversation_id: str, caller: Caller) -> tuple[Conversation | None, bool, bool]:
+    async def continued(self, conversation_id: str, caller: Caller) -> tuple[Conversation | None, bool, bool]:
         """Read a `conversation_id`: (the conversation to continue, whether it is kept, whether its owner is known).
 
         Raise `ConversationUnknown` when it belongs to another account or API key.
@@ -87,7 +93,7 @@ class Service:
         conversation = self.provider.read_id(conversation_id) if conversation_id else None
         if conversation is None:
             return None, self.settings.keep_conversations, False
-        owner = self._owners.get(conversation.id)
+        owner = await self._owners.find(conversation.id)
         if owner is None:
             return conversation, True, False
         mine = any(account.digest == owner.account for account in caller.accounts)
@@ -111,9 +117,9 @@ class Service:
             keep=conversation is not None,
         )
 
-    def keep(self, caller: Caller, account: Account[Any, Any], conversation: Conversation) -> None:
+    async def keep(self, caller: Caller, account: Account[Any, Any], conversation: Conversation) -> None:
         """Remember who owns a kept conversation, and its newest tip."""
-        self._owners.put(conversation.id, Owner(account.digest, caller.api_key, conversation))
+        await self._owners.put(conversation.id, Owner(account.digest, caller.api_key, conversation))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -175,3 +181,12 @@ class Service:
         except TimeoutError:
             return False
         return True
+
+
+def _common(settings: Settings, service: str, slots: int, metrics: Metrics) -> Common:
+    """Give what this replica shares with others; the client for Redis is loaded only where there is a Redis."""
+    if settings.redis_url is None:
+        return Alone()
+    from shared.common.replicas import Replicas
+
+    return Replicas(settings.redis_url, service, slots, metrics.redis_up)

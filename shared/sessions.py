@@ -2,11 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from math import inf
 from typing import Any
 
 import attrs
+import orjson
 
+from shared.common.contract import Alone, Common
 from shared.errors import AccountExpired, SessionRefused
 from shared.logs import protect
 from shared.state import CredentialFile
@@ -23,13 +26,23 @@ Exchange = Callable[[Any], Awaitable[tuple[Any, Any]]]
 class Sessions:
     """Sessions by account digest, exchanged one flight at a time.
 
-    `exchange` and `read` are the provider's own: a credential to its session, a token to its credential.
+    `exchange` and `read` are the provider's own: a credential to its session, a token to its credential. With other
+    replicas, what one of them was given all use: `session_type` is made of what is kept in `common`.
     """
 
-    def __init__(self, exchange: Exchange, read: Callable[[str], Credential], newest: CredentialFile) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        read: Callable[[str], Credential],
+        newest: CredentialFile,
+        common: Common | None = None,
+        session_type: type[Session] = Session,
+    ) -> None:
         self._exchange = exchange
         self._read = read
         self._newest = newest
+        self._common = common or Alone()
+        self._session_type = session_type
         self._sessions: dict[str, Session] = {}
         self._flights: dict[str, asyncio.Task[Session]] = {}
 
@@ -51,32 +64,51 @@ class Sessions:
         session = self._sessions.get(digest)
         if session is not None and session.expires_at > time.time():
             return session
-        return await self._fly(digest, own, self._exchange)
+        return await self._fly(digest, self._exchanged(digest, own, self._exchange, anew=False))
 
     async def renew(self, digest: str, own: Credential, exchange: Exchange) -> Session:
         """Exchange anew by `exchange`, whatever session there is; keep what it gives, raise what it raises."""
         self.drop(digest, None)
-        return await self._fly(digest, own, exchange)
+        return await self._fly(digest, self._exchanged(digest, own, exchange, anew=True))
 
     def drop(self, digest: str, session: Session | None) -> None:
         """Forget a session the site refused, unless a newer one has taken its place."""
-        if session is None or self._sessions.get(digest) is session:
+        refused = session or self._sessions.get(digest)
+        if self._sessions.get(digest) is refused:
             self._sessions.pop(digest, None)
+        if refused is not None:
+            self._common.discard("session", digest, _write(refused))
 
     async def close(self) -> None:
         """Wait for the exchanges under way: a rotated credential must not be lost."""
         await asyncio.gather(*self._flights.values(), return_exceptions=True)
 
-    async def _fly(self, digest: str, own: Credential, exchange: Exchange) -> Session:
+    async def _fly(self, digest: str, exchanged: Coroutine[Any, Any, Session]) -> Session:
         flight = self._flights.get(digest)
-        if flight is None:
-            flight = asyncio.create_task(self._exchanged(digest, own, exchange))
+        if flight is not None:
+            exchanged.close()
+        else:
+            flight = asyncio.create_task(exchanged)
             self._flights[digest] = flight
             flight.add_done_callback(lambda task: self._landed(digest, task))
         await asyncio.wait((flight,))
         return flight.result()
 
-    async def _exchanged(self, digest: str, own: Credential, exchange: Exchange) -> Session:
+    async def _exchanged(self, digest: str, own: Credential, exchange: Exchange, *, anew: bool) -> Session:
+        """Take over the session another replica was given, unless it is to be had `anew`, or else exchange."""
+        async with self._common.flight(digest):
+            token = await self._common.fetch("credential", digest)
+            if token is not None:
+                protect(token.decode())
+                await self._newest.put(digest, token.decode())
+            kept = None if anew else self._read_session(await self._common.fetch("session", digest))
+            if kept is None:
+                return await self._exchanged_here(digest, own, exchange)
+            _protect(kept)
+            self._keep(digest, kept)
+            return kept
+
+    async def _exchanged_here(self, digest: str, own: Credential, exchange: Exchange) -> Session:
         session: Session
         credential = self.credential(digest, own)
         try:
@@ -85,10 +117,15 @@ class Sessions:
             if credential == own:
                 raise
             await self._newest.drop(digest)
+            self._common.discard("credential", digest, credential.token.encode())
             session, newest = await exchange(own)
         _protect(session, newest)
         if newest != own:
             await self._newest.put(digest, newest.token)
+            await self._common.store("credential", digest, newest.token.encode(), None)
+        # One without an end is made without a call.
+        if session.expires_at < inf:
+            await self._common.store("session", digest, _write(session), session.expires_at - time.time())
         self._keep(digest, session)
         return session
 
@@ -98,11 +135,25 @@ class Sessions:
             del self._sessions[oldest]
         self._sessions[digest] = session
 
+    def _read_session(self, text: bytes | None) -> Session | None:
+        """Read what `_write` wrote; None when it has expired, or is another version's."""
+        if text is None:
+            return None
+        try:
+            session = self._session_type(**orjson.loads(text))
+        except (TypeError, ValueError):
+            return None
+        return session if session.expires_at > time.time() else None
+
     def _landed(self, digest: str, task: asyncio.Task[Session]) -> None:
         del self._flights[digest]
         # Everyone may have left: the outcome is looked at so that nobody is told of it later.
         if not task.cancelled():
             task.exception()
+
+
+def _write(session: Session) -> bytes:
+    return orjson.dumps(attrs.asdict(session))
 
 
 def _protect(*secrets: Any) -> None:

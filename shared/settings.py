@@ -67,6 +67,14 @@ def _address(*schemes: str) -> _Kind:
     return _Kind("an address such as " + " or ".join(f"{s}://host:port" for s in schemes), parse)
 
 
+def _parse_redis(text: str) -> str:
+    parts = urlsplit(text)
+    place = parts.path if parts.scheme == "unix" else parts.hostname
+    if parts.scheme not in ("redis", "rediss", "unix") or not place or parts.port == 0 or any(map(str.isspace, text)):
+        raise ValueError
+    return text
+
+
 def _parse_list(text: str) -> tuple[str, ...]:
     items = (item.strip() for item in text.replace("\n", ",").split(","))
     return tuple(dict.fromkeys(item for item in items if item))
@@ -107,6 +115,7 @@ def _parse_flag(text: str) -> bool:
 
 _TEXT = _Kind("text", str)
 _FLAG = _Kind("1 or 0", _parse_flag)
+_REDIS = _Kind("an address such as redis://host:6379/0, rediss://host:6379/0 or unix:///path", _parse_redis)
 _LIST = _Kind("a list, separated by commas", _parse_list)
 _MAPPING = _Kind("a JSON object whose values are strings", _parse_mapping)
 _OBJECT = _Kind("a JSON object", _parse_object)
@@ -187,6 +196,13 @@ class Settings:
         None,
         _TEXT,
         "File (mode 0600) that keeps renewed account tokens over a restart; empty: they are lost.",
+    )
+    redis_url: str | None = _setting(
+        None,
+        _REDIS,
+        "Valkey or Redis (7 or newer) that replicas of the service share, e.g. `redis://:password@host:6379/0`; it holds"
+        " renewed account tokens and sessions as they are. Empty: all is in memory.",
+        secret=True,
     )
     drain_timeout: float = _setting(
         60.0, _seconds(0, 3600), "Seconds running answers may go on after SIGTERM before they are ended."

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from attrs import define, field
 
+from shared.common.contract import Cooldown
 from shared.errors import AccountBusy, SiteError, worst
 
 REFUSED_PAUSE = 10.0
@@ -14,6 +15,13 @@ REFUSED_PAUSE = 10.0
 BUSY_PAUSE = 1.0
 BUSY_PAUSE_MOST = 5.0
 """Seconds an account rests when the site calls it busy: doubled each time in a row, up to the most."""
+
+ELSEWHERE_PAUSE = 0.5
+"""Seconds until an account that runs at another replica is asked for again, if that one has not said before that it is
+free: it may have died."""
+
+SAME = 0.25
+"""Seconds by which two replicas' ends of one cool-down may differ."""
 
 SLOTS_MOST = 10_000
 """Accounts remembered at once; beyond, those looked at longest ago are forgotten, unless they run."""
@@ -27,6 +35,7 @@ class Slot:
     used: int = 0
     resting_until: float = 0.0
     off_until: float = 0.0
+    elsewhere_until: float = 0.0
     refused_at: float = float("-inf")
     refusal: SiteError | None = None
     busy_in_a_row: int = 0
@@ -37,11 +46,16 @@ class Slot:
             return "off"
         if self.running:
             return "running"
-        return "resting" if self.resting_until > now else "free"
+        return "resting" if self.rests_until > now else "free"
+
+    @property
+    def rests_until(self) -> float:
+        """The time until which it cannot be used, although nothing is wrong with it."""
+        return max(self.resting_until, self.elsewhere_until)
 
     def next_change(self, now: float) -> float:
         """Tell when it may become fit by itself (loop time; infinite if it is so already)."""
-        moments = (self.resting_until, self.off_until, self.refused_at + REFUSED_PAUSE)
+        moments = (self.resting_until, self.elsewhere_until, self.off_until, self.refused_at + REFUSED_PAUSE)
         return min((moment for moment in moments if moment > now), default=float("inf"))
 
 
@@ -98,19 +112,22 @@ class Slots:
         self._slots[account].running -= 1
         self._grant()
 
-    def succeeded(self, account: str) -> None:
-        """The site took the account: it is on again, whatever was refused before."""
+    def succeeded(self, account: str) -> bool:
+        """The site took the account: it is on again, whatever was refused before. Tell whether anything was."""
         slot = self._slot(account)
+        refused = slot.refusal is not None or slot.resting_until > 0
         slot.off_until = slot.resting_until = 0.0
         slot.refusal = None
         slot.busy_in_a_row = 0
+        return refused
 
-    def busy(self, account: str) -> None:
-        """The site says that the account is writing elsewhere: let it rest shortly."""
+    def busy(self, account: str) -> float:
+        """The site says that the account is writing elsewhere: let it rest shortly. Give the seconds."""
         slot = self._slot(account)
         pause = min(BUSY_PAUSE * 2**slot.busy_in_a_row, BUSY_PAUSE_MOST)
         slot.busy_in_a_row += 1
         slot.resting_until = self._now() + pause
+        return pause
 
     def off(self, account: str, refusal: SiteError, seconds: float) -> None:
         """The site refused the account: put it off for `seconds`, remembering why."""
@@ -119,6 +136,38 @@ class Slots:
         slot.off_until = now + seconds
         slot.refused_at = now
         slot.refusal = refusal
+
+    def elsewhere(self, account: str) -> None:
+        """Another replica runs on the account: leave it alone until that one says, or some time has passed."""
+        self._slot(account).elsewhere_until = self._now() + ELSEWHERE_PAUSE
+
+    def freed(self, account: str) -> None:
+        """Another replica has used the account, and given it back."""
+        if account in self._slots:
+            slot = self._slots[account]
+            self._grants += 1
+            slot.used = self._grants
+            slot.elsewhere_until = 0.0
+            self._grant()
+
+    def learn(self, account: str, cooldown: Cooldown | None) -> bool:
+        """Take over what another replica met with an account that is known here; tell whether that is news."""
+        slot = self._slots.get(account)
+        if slot is None:
+            return False
+        now = self._now()
+        if cooldown is None:
+            news = self.succeeded(account)
+        elif isinstance(cooldown.refusal, AccountBusy):
+            news = now + cooldown.left > slot.resting_until + SAME
+            slot.resting_until = max(slot.resting_until, now + cooldown.left)
+        else:
+            news = abs(now + cooldown.left - slot.off_until) > SAME
+            slot.off_until = now + cooldown.left
+            slot.refused_at = slot.off_until - cooldown.seconds
+            slot.refusal = cooldown.refusal
+        self._grant()
+        return news
 
     def states(self) -> Mapping[str, int]:
         """Count the accounts by state."""
@@ -170,7 +219,7 @@ class Slots:
                 worst([_again(slot.refusal, slot.off_until - now) for slot in slots.values() if slot.refusal])
             )
             return None
-        free = [a for a in able if slots[a].running < self._size and slots[a].resting_until <= now]
+        free = [a for a in able if slots[a].running < self._size and slots[a].rests_until <= now]
         if not free:
             rests = [slot.next_change(now) for slot in slots.values() if slot.running < self._size]
             return min(rests, default=float("inf"))

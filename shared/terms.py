@@ -15,7 +15,10 @@ class Credential:
 
 @frozen
 class Session:
-    """What a credential is exchanged for. `expires_at` is in Unix seconds."""
+    """What a credential is exchanged for. `expires_at` is in Unix seconds.
+
+    All its fields are what JSON has (texts, numbers, flags): replicas hand it on to each other.
+    """
 
     expires_at: float
 

@@ -76,7 +76,7 @@ class Tries:
                 self._cleanup.abandon(output, keep=self._keep)
                 raise
             else:
-                self._accounts.slots.succeeded(lease.account.digest)
+                self._accounts.succeeded(lease.account)
                 return output, result
 
     def _meaning(self, account: Account[Any, Any], error: errors.SiteError) -> errors.SiteError:
@@ -120,11 +120,11 @@ class Tries:
         loop = asyncio.get_running_loop()
         asked = loop.time()
         try:
-            digest = await self._accounts.slots.acquire(tuple(candidates), self._wait, self._turn)
+            digest, name = await self._accounts.acquire(tuple(candidates), self._wait, self._turn)
         except errors.SiteError as error:
             raise errors.worst([*self._failures, error]) from None
         self._wait = max(0.0, self._wait - (loop.time() - asked))
-        lease = Lease(self._left[digest], self._accounts)
+        lease = Lease(self._left[digest], self._accounts, name)
         try:
             # It may have been limited while this request waited.
             self._accounts.check_address()

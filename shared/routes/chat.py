@@ -49,7 +49,7 @@ async def _read(service: Service, request: web.Request) -> Asked:
     ask = await parse_body(request, read_chat)
     provider = service.provider
     ask.model = ask.model or provider.default_model
-    ask.conversation, ask.keep, owner_known = service.continued(ask.conversation_id, caller)
+    ask.conversation, ask.keep, owner_known = await service.continued(ask.conversation_id, caller)
     files = ask.messages[-1].files
     if files and not provider.attachments:
         raise RequestRefused("This site reads no files and no images.")
@@ -79,7 +79,7 @@ async def _whole(service: Service, request: web.Request, asked: Asked) -> web.Re
         lambda lease: Stream(lease, service.provider.chat(ask, lease)), use
     )
     note_account(output.lease.account)
-    _end(service, asked, output)
+    await _end(service, asked, output)
     conversation_id = _conversation_id(service, output)
     face = Face(conversation_id or request_id(request), ask.model, opened)
     body = completion.finish(face, rendering.reason(), conversation_id)
@@ -129,7 +129,7 @@ class Streamed:
         finally:
             if not ended:
                 self._service.cleanup.abandon(output, keep=self._asked.chat.keep)
-        _end(self._service, self._asked, output)
+        await _end(self._service, self._asked, output)
         await self._down.end(rest + chunks.finish(reason, _conversation_id(self._service, output)))
 
     async def _commit(self, output: Stream[Reply]) -> tuple[Reply, Rendering, Chunks, bytes]:
@@ -169,12 +169,12 @@ class Streamed:
         return data
 
 
-def _end(service: Service, asked: Asked, output: Stream[Reply]) -> None:
+async def _end(service: Service, asked: Asked, output: Stream[Reply]) -> None:
     """The site has said all: hand over to clean-up, or remember whose conversation it is."""
     lease = output.lease
     service.cleanup.finish(output, keep=asked.chat.keep)
     if asked.chat.keep and lease.conversation is not None:
-        service.keep(asked.caller, lease.account, lease.conversation)
+        await service.keep(asked.caller, lease.account, lease.conversation)
 
 
 def _conversation_id(service: Service, output: Stream[Reply]) -> str | None:

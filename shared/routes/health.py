@@ -29,8 +29,10 @@ async def healthz(_: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """The service takes new work."""
-    return _status("draining", 503) if request.app[SERVICE].draining else _status("ok", 200)
+    """The service takes new work; with a Redis, whether that answers (without it, work goes on)."""
+    service = request.app[SERVICE]
+    details = {"redis": service.common.state} if service.common.state else {}
+    return _status("draining", 503, **details) if service.draining else _status("ok", 200, **details)
 
 
 async def show_metrics(request: web.Request) -> web.Response:
@@ -39,5 +41,6 @@ async def show_metrics(request: web.Request) -> web.Response:
     return web.Response(body=metrics.render(), headers={"Content-Type": metrics.content_type})
 
 
-def _status(status: str, code: int) -> web.Response:
-    return web.Response(body=orjson.dumps({"status": status}), content_type="application/json", status=code)
+def _status(status: str, code: int, **details: str) -> web.Response:
+    body = orjson.dumps({"status": status, **details})
+    return web.Response(body=body, content_type="application/json", status=code)

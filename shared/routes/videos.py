@@ -22,7 +22,7 @@ async def videos(request: web.Request) -> web.Response:
         caller = service.caller(request)
         ask = await parse_body(request, read_video)
         _filmer(service).check_film(ask)
-        ask.conversation, _, owner_known = service.continued(ask.conversation_id, caller)
+        ask.conversation, _, owner_known = await service.continued(ask.conversation_id, caller)
         ask.attached = Attached(service.fetcher, () if ask.image is None else (ask.image,))
         await ask.attached.fetch()
         tries = service.tries(caller, ask.conversation, owner_known=owner_known)
@@ -31,7 +31,7 @@ async def videos(request: web.Request) -> web.Response:
         service.cleanup.finish(output, keep=True)
         lease = output.lease
         if lease.conversation is not None:
-            service.keep(caller, lease.account, lease.conversation)
+            await service.keep(caller, lease.account, lease.conversation)
         note_account(lease.account)
     body = orjson.dumps({"created": int(time.time()), "data": [{"url": film.url, **film.about}]})
     return web.Response(body=body, content_type="application/json")

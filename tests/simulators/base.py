@@ -232,10 +232,11 @@ class Gateway:
             call.answered.set()
         except CutError:
             raise
-        except (asyncio.CancelledError, ConnectionError):
+        except (asyncio.CancelledError, ConnectionError) as left:
             if not self._closing:
                 call.left()
-            raise
+            # A caller who leaves while it is written to is no fault of the server, which would log it as one.
+            raise asyncio.CancelledError from left
         else:
             return response
         finally:

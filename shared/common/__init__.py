@@ -1,0 +1,1 @@
+"""What the replicas of a service have in common, in Redis; a service without `REDIS_URL` is alone."""

@@ -1,0 +1,182 @@
+"""The way to Redis. It may be away: then no call is made, until a task in the background gets through again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from shared.logs import get_logger
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+CALL_TIMEOUT = 0.5
+"""Seconds for one call; an hour of a hung Redis costs the requests of one moment that much, once."""
+
+PROBE_PAUSE = 2.0
+"""Seconds between attempts to get through, while Redis is away."""
+
+CONNECTIONS = 16
+"""Calls at once; more wait for one another, all within `CALL_TIMEOUT`."""
+
+_FAILURES = (RedisError, OSError, TimeoutError)
+
+
+class Away(Exception):
+    """Redis cannot be asked."""
+
+
+class Link:
+    """One service's way to Redis.
+
+    `renew` is awaited every `beat` seconds, and before Redis counts as back; `hear` gets what is published on
+    `channel`; `tell` is told whether Redis is up.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        channel: str,
+        *,
+        renew: Callable[[], Awaitable[None]],
+        hear: Callable[[bytes], None],
+        tell: Callable[[bool], None],
+    ) -> None:
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=CONNECTIONS, timeout=None, socket_timeout=None, retry=Retry(NoBackoff(), 0)
+        )
+        self.up = False
+        self._redis: Any = Redis(connection_pool=pool)
+        self._scripts: dict[str, Any] = {}
+        self._channel = channel
+        self._renew = renew
+        self._hear = hear
+        self._tell = tell
+        self._said_away = False
+        self._lost = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, beat: Callable[[], float]) -> None:
+        """Try to get through once, and keep trying and renewing in the background."""
+        self._tell(False)
+        await self._get_through()
+        self._tasks.append(asyncio.create_task(self._keep(beat)))
+
+    async def close(self) -> None:
+        """End the background work and the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(*_FAILURES):
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await self._redis.aclose(close_connection_pool=True)
+
+    async def do(self, *command: Any) -> Any:
+        """Send one command; raise `Away`."""
+        return await self._bounded(lambda: self._redis.execute_command(*command))
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script; raise `Away`."""
+        return await self._bounded(lambda: self.running(script, keys, args))
+
+    def running(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Awaitable[Any]:
+        """Run a script as part of `renew`, whose time is bounded already; raise what goes wrong."""
+        known = self._scripts.get(script)
+        if known is None:
+            known = self._scripts[script] = self._redis.register_script(script)
+        ran: Awaitable[Any] = known(keys, args)
+        return ran
+
+    async def sending(self, commands: Sequence[Sequence[Any]]) -> None:
+        """Send many commands as part of `renew`; raise what goes wrong."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            await pipeline.execute()
+
+    async def _bounded(self, work: Callable[[], Awaitable[T]]) -> T:
+        if not self.up:
+            raise Away
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                return await work()
+        except _FAILURES as error:
+            self._lose(error)
+            raise Away from None
+
+    async def _keep(self, beat: Callable[[], float]) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(beat() if self.up else PROBE_PAUSE):
+                    await self._lost.wait()
+            self._lost.clear()
+            await self._get_through()
+
+    async def _get_through(self) -> None:
+        """Renew; where Redis was away, listen first. Nothing is awaited between the last of it and `up`."""
+        heard: PubSub | None = None
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                heard = None if self.up else await self._subscribed()
+                await self._renew()
+        except _FAILURES as error:
+            self._lose(error)
+            if heard is not None:
+                await _closed(heard)
+            return
+        if heard is not None:
+            self._find(heard)
+
+    async def _subscribed(self) -> PubSub:
+        """Subscribe to the channel, and see that Redis lets us."""
+        heard: PubSub = self._redis.pubsub()
+        try:
+            await heard.subscribe(self._channel)
+            await heard.get_message(timeout=None)
+        except BaseException:
+            await _closed(heard)
+            raise
+        return heard
+
+    async def _listen(self, heard: PubSub) -> None:
+        """Hear what is published; an end of it is the first that is seen of a Redis that was killed."""
+        try:
+            async for message in heard.listen():
+                if message["type"] == "message":
+                    self._hear(message["data"])
+        except _FAILURES as error:
+            self._lose(error)
+        finally:
+            await _closed(heard)
+
+    def _find(self, heard: PubSub) -> None:
+        self.up = True
+        self._tell(True)
+        if self._said_away:
+            self._said_away = False
+            log.info("redis_back")
+        for listener in self._tasks[1:]:
+            listener.cancel()
+        self._tasks[1:] = [asyncio.create_task(self._listen(heard))]
+
+    def _lose(self, error: Exception) -> None:
+        """Go on without Redis; said once, by the kind of failure alone, for its text may hold the address."""
+        if self.up:
+            self.up = False
+            self._tell(False)
+            self._lost.set()
+        if not self._said_away:
+            self._said_away = True
+            log.warning("redis_away", reason=type(error).__name__)
+
+
+async def _closed(heard: PubSub) -> None:
+    with suppress(*_FAILURES):
+        await heard.aclose()  # type: ignore[no-untyped-call]
