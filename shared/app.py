@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +22,16 @@ from shared.terms import Site
 log = logs.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+SERVER: Mapping[str, Any] = {
+    # A client that has left must free its account at once, not at its next token.
+    "handler_cancellation": True,
+    "access_log": None,
+    "shutdown_timeout": 1,
+    # Many accounts in one Authorization header.
+    "max_field_size": 64 * 1024,
+}
+"""How the application is served."""
 
 ALLOWED_METHODS = "GET, POST, OPTIONS"
 PREFLIGHT_AGE = "86400"
@@ -80,8 +90,7 @@ def run(provider_type: type[Provider[Any, Any]]) -> None:
 async def serve(app: web.Application, settings: Settings) -> None:
     """Listen, wait for the signal, drain, and stop. A second signal cuts what still runs."""
     service = app[SERVICE]
-    # A client that has left must free its account at once, not at its next token.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(app, **SERVER)
     await runner.setup()
     await web.TCPSite(runner, settings.host, settings.port).start()
     log.info("listening", service=service.provider.name, addresses=[list(a[:2]) for a in runner.addresses])

@@ -131,7 +131,7 @@ class Metrics:
         """Count a try repeated because the site could not be reached."""
         self._retries.inc()
 
-    def redis_up(self, up: bool) -> None:  # noqa: FBT001 - it is the value of the gauge
+    def redis_up(self, up: bool) -> None:
         """Note whether Redis answers; a service without one has no such series."""
         if self._redis_up is None:
             gauge = Gauge("chat_service_redis_up", "Whether Redis answers.", ("provider",), registry=self.registry)

@@ -1,9 +1,24 @@
 """What several sites' prompts have in common. Pure."""
 
 import re
+from collections.abc import Sequence
+
+from shared.openai.messages import Message, TextPart
 
 # The sites' own clients cut with JavaScript's `.`, which stops at more line ends than Python's.
-_LINE = re.compile("[^\n\r\u2028\u2029]+")
+REST_OF_LINE = "[^\n\r\u2028\u2029]+"
+"""A pattern: what stands on one line."""
+
+ATTENTION = Message("system", (TextPart("关注用户最新发送文件和消息"),))
+"""Put before a last message that carries files."""
+
+_LINE = re.compile(REST_OF_LINE)
+
+
+def with_attention(messages: Sequence[Message]) -> list[Message]:
+    """Give a whole history, its last message called to attention if that carries files."""
+    *earlier, last = messages
+    return [*earlier, *([ATTENTION] if last.files else ()), last]
 
 
 def without_pictures(text: str) -> str:

@@ -200,8 +200,8 @@ class Settings:
     redis_url: str | None = _setting(
         None,
         _REDIS,
-        "Valkey or Redis (7 or newer) that replicas of the service share, e.g. `redis://:password@host:6379/0`; it holds"
-        " renewed account tokens and sessions as they are. Empty: all is in memory.",
+        "Valkey or Redis (7 or newer) that replicas of the service share, e.g. `redis://:password@host:6379/0`; it"
+        " holds renewed account tokens and sessions as they are. Empty: all is in memory.",
         secret=True,
     )
     drain_timeout: float = _setting(

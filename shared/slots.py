@@ -124,7 +124,7 @@ class Slots:
     def busy(self, account: str) -> float:
         """The site says that the account is writing elsewhere: let it rest shortly. Give the seconds."""
         slot = self._slot(account)
-        pause = min(BUSY_PAUSE * 2**slot.busy_in_a_row, BUSY_PAUSE_MOST)
+        pause: float = min(BUSY_PAUSE * 2**slot.busy_in_a_row, BUSY_PAUSE_MOST)
         slot.busy_in_a_row += 1
         slot.resting_until = self._now() + pause
         return pause

@@ -6,6 +6,26 @@ def without_open_half(text: str) -> str:
     return text[:-1] if text and "\ud800" <= text[-1] <= "\udbff" else text
 
 
+class Halves:
+    """Joins a text that arrives in pieces, which may end inside a character."""
+
+    def __init__(self) -> None:
+        self._open = ""
+
+    def feed(self, text: str) -> str:
+        """Take the next piece; give the characters that are whole."""
+        if self._open:
+            text = self._open + text
+        closed = without_open_half(text)
+        self._open = text[len(closed) :]
+        return whole(closed)
+
+    def flush(self) -> str:
+        """The text ends here: give what was held back."""
+        held, self._open = self._open, ""
+        return whole(held)
+
+
 def whole(text: str) -> str:
     """Join surrogate pairs to characters, and put U+FFFD for every half that is alone."""
     if text.isascii():

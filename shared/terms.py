@@ -24,6 +24,13 @@ class Session:
 
 
 @frozen
+class TokenSession(Session):
+    """A session that is a token: calls are made with it in the place of the account's own."""
+
+    token: str = field(repr=False)
+
+
+@frozen
 class Conversation:
     """A conversation at the site.
 

@@ -8,7 +8,7 @@ import aiohttp
 from aiohttp import web
 from attrs import define
 
-from shared.app import application
+from shared.app import SERVER, application
 from shared.provider import Provider
 from shared.service import SERVICE, Service
 from shared.settings import Settings, read_site
@@ -35,8 +35,8 @@ async def running(provider: type[Provider[Any, Any]], environ: Mapping[str, str]
     environ = {"ALLOW_PRIVATE_URLS": "1", "RETRY_BACKOFF": "0.01", **environ}
     settings = Settings.read(environ, provider.name)
     app = application(provider, read_site(provider.site_type, environ, provider.name), settings)
-    # As in production: without it a test about a client that leaves proves nothing.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
+    # As for users: with other ways a test about a client that leaves would prove nothing.
+    runner = web.AppRunner(app, **SERVER)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -1,24 +1,22 @@
 """The site's calls: which headers each carries, and how its replies are read."""
 
-import random
 import time
-import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from services.glm import refusals
-from services.glm.session import GlmCredential, GlmSession
 from services.glm.sign import signature
 from services.glm.site import GlmSite
 from shared.attachments import Attachment
 from shared.errors import UpstreamUnavailable
-from shared.terms import Conversation
+from shared.terms import Conversation, Credential, TokenSession
 from shared.upstream.client import Upstream
-from shared.upstream.json import dumps
+from shared.upstream.json import JSON, dumps
 from shared.upstream.multipart import File, encode
+from shared.upstream.shapes import text_of
+from shared.uuids import Uuids
 
-JSON = "application/json"
 MAIN_PAGE = "/main/alltoolsdetail"
 
 VIDEO = "video"
@@ -35,9 +33,7 @@ class Calls:
     def __init__(self, site: GlmSite, upstream: Upstream) -> None:
         self.site = site
         self._upstream = upstream
-        # A random node in place of this machine's address, with the bit that marks it as such.
-        self._node = random.getrandbits(48) | 1 << 40
-        self._clock = random.getrandbits(14)
+        self._uuids = Uuids()
 
     def headers(
         self, token: str, *, referer: str = "", content_type: str = "", identified: bool = True, signed: bool = True
@@ -60,30 +56,30 @@ class Calls:
         main = assistant == self.site.main_assistant
         return MAIN_PAGE if main else f"/main/gdetail/{assistant}"
 
-    async def refresh(self, credential: GlmCredential) -> tuple[GlmSession, GlmCredential]:
+    async def refresh(self, credential: Credential) -> tuple[TokenSession, Credential]:
         """Exchange an account token; the site gives a new one with the access token."""
         return await self._refresh(credential, self.headers(credential.token, content_type=JSON), b"{}")
 
-    async def check(self, credential: GlmCredential) -> tuple[GlmSession, GlmCredential]:
+    async def check(self, credential: Credential) -> tuple[TokenSession, Credential]:
         """Exchange an account token as a check of it does: from the main page, without a body."""
         headers = self.headers(credential.token, referer=MAIN_PAGE, content_type="application/x-www-form-urlencoded")
         return await self._refresh(credential, headers, b"")
 
     async def _refresh(
-        self, credential: GlmCredential, headers: Mapping[str, str], body: bytes
-    ) -> tuple[GlmSession, GlmCredential]:
+        self, credential: Credential, headers: Mapping[str, str], body: bytes
+    ) -> tuple[TokenSession, Credential]:
         url = self.site.base + self.site.refresh_path
         answer = await self._upstream.call("POST", url, kind="refresh", headers=headers, body=body)
         tokens = refusals.result(answer, refreshing=True)
-        session = GlmSession(time.time() + self.site.session_lifetime, refusals.text_of(tokens, "access_token"))
+        session = TokenSession(time.time() + self.site.session_lifetime, text_of(tokens, "access_token"))
         newest = tokens.get("refresh_token")
-        return session, GlmCredential(newest) if isinstance(newest, str) and newest else credential
+        return session, Credential(newest) if isinstance(newest, str) and newest else credential
 
-    async def upload(self, session: GlmSession, file: Attachment, *, path: str, referer: str) -> Mapping[str, Any]:
+    async def upload(self, session: TokenSession, file: Attachment, *, path: str, referer: str) -> Mapping[str, Any]:
         """Upload a file to `path`; give what the site says of it."""
         content_type, body = encode([File("file", file.name, file.type, file.data)])
         headers = self.headers(
-            session.access_token, referer=referer, content_type=content_type, identified=False, signed=False
+            session.token, referer=referer, content_type=content_type, identified=False, signed=False
         )
         answer = await self._upstream.call(
             "POST", self.site.base + path, kind="upload", headers=headers, body=body, timeout=UPLOAD_TIMEOUT
@@ -91,10 +87,10 @@ class Calls:
         return refusals.result(answer)
 
     async def video(
-        self, session: GlmSession, method: str, path: str, body: Mapping[str, Any] | None = None
+        self, session: TokenSession, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
         """Call a video endpoint; give its result."""
-        headers = self.headers(session.access_token, referer="/video", content_type=JSON if body else "")
+        headers = self.headers(session.token, referer="/video", content_type=JSON if body else "")
         answer = await self._upstream.call(
             method,
             f"{self.site.base}{self.site.video_path}{path}",
@@ -113,7 +109,7 @@ class Calls:
             raise UpstreamUnavailable(f"The site did not give the picture it drew (HTTP {answer.status}).")
         return answer.body
 
-    async def forget(self, session: GlmSession, conversation: Conversation) -> None:
+    async def forget(self, session: TokenSession, conversation: Conversation) -> None:
         """Delete a conversation, the record of a video, or both where the video's first frame was drawn."""
         video, assistant = conversation.about.get(VIDEO), conversation.about.get("assistant_id")
         if video is not None:
@@ -121,24 +117,24 @@ class Calls:
         if video is None or assistant is not None:
             await self._delete_chat(session, conversation.id, assistant or self.site.main_assistant)
 
-    async def _delete_chat(self, session: GlmSession, conversation: str, assistant: str) -> None:
+    async def _delete_chat(self, session: TokenSession, conversation: str, assistant: str) -> None:
         answer = await self._upstream.call(
             "POST",
             self.site.base + self.site.delete_path,
             kind="delete",
-            headers=self.headers(session.access_token, referer=MAIN_PAGE, content_type=JSON),
+            headers=self.headers(session.token, referer=MAIN_PAGE, content_type=JSON),
             body=dumps({"assistant_id": assistant, "conversation_id": conversation}),
         )
         refusals.accepted(answer)
 
-    async def _delete_video(self, session: GlmSession, video: str) -> None:
+    async def _delete_video(self, session: TokenSession, video: str) -> None:
         answer = await self._upstream.call(
             "DELETE",
             f"{self.site.base}{self.site.video_path}/chat/{video}",
             kind="delete",
-            headers=self.headers(session.access_token, referer="/video", signed=False),
+            headers=self.headers(session.token, referer="/video", signed=False),
         )
         refusals.accepted(answer)
 
     def _fresh_id(self) -> str:
-        return uuid.uuid1(self._node, self._clock).hex
+        return self._uuids.fresh().hex

@@ -1,23 +1,15 @@
 """Files and images in messages: uploaded, then named in the message by what the site said of them."""
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from services.glm.calls import Calls
-from services.glm.session import GlmSession
-from shared.attachments import Attached, Attachment
+from shared.attachments import Attachment
+from shared.terms import TokenSession
 
 
-async def upload_all(
-    calls: Calls, session: GlmSession, account_key: str, attached: Attached
-) -> list[Mapping[str, Any]]:
-    """Upload a request's files, each once per account; give the site's results in the order of the request."""
-    return await attached.uploaded(account_key, partial(upload, calls, session))
-
-
-async def upload(calls: Calls, session: GlmSession, file: Attachment) -> Mapping[str, Any]:
-    """Upload one file for a chat."""
+async def upload(calls: Calls, session: TokenSession, file: Attachment) -> Mapping[str, Any]:
+    """Upload a file; give what the site says of it."""
     return await calls.upload(session, file, path=calls.site.upload_path, referer="/")
 
 

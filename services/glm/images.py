@@ -3,18 +3,17 @@
 import re
 from collections.abc import Callable, Iterable
 
-from services.glm.calls import JSON, Calls
+from services.glm.calls import Calls
 from services.glm.prompt import drawing_assistant, drawing_body
 from services.glm.refusals import refusal
 from services.glm.reply import GlmDecoder
-from services.glm.session import GlmSession
 from shared.deltas import Delta, Failed, Finish, Image, Text
 from shared.errors import ContentBlocked, UpstreamUnavailable
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation
+from shared.terms import Conversation, TokenSession
 from shared.upstream.client import Upstream
-from shared.upstream.json import dumps
-from shared.upstream.sse import SseFramer
+from shared.upstream.json import JSON, dumps
+from shared.upstream.sse import EVENT_STREAM, SseFramer
 
 _LINK = re.compile(r"\((https?://[^\s()]+)\)")
 """A picture that is only named in the text."""
@@ -56,7 +55,7 @@ class Pictures:
 async def draw(
     calls: Calls,
     upstream: Upstream,
-    session: GlmSession,
+    session: TokenSession,
     *,
     prompt: str,
     model: str,
@@ -67,12 +66,12 @@ async def draw(
     `made` is told the conversation as soon as it has a name.
     """
     assistant = drawing_assistant(calls.site, model)
-    headers = calls.headers(session.access_token, referer=f"/main/gdetail/{assistant}", content_type=JSON)
+    headers = calls.headers(session.token, referer=f"/main/gdetail/{assistant}", content_type=JSON)
     body = dumps(drawing_body(calls.site, model, prompt))
     pictures = Pictures()
     url = calls.site.base + calls.site.chat_path
     async with upstream.stream("POST", url, kind="draw", headers=headers, body=body) as call:
-        frames = await FrameStream.open(call, SseFramer(), content_type="text/event-stream", refuse=refusal)
+        frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
         async for deltas in Reply(frames, GlmDecoder(assistant), made):
             pictures.feed(deltas)
     if not (urls := pictures.urls()):

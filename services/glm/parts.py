@@ -4,7 +4,7 @@ from typing import Any
 
 from attrs import define, field
 
-from shared.surrogates import whole
+from shared.upstream.shapes import as_address, as_list, inner
 
 STREAMED = {"text": "text", "think": "think", "code": "code"}
 """Kinds of items given as they grow, and the field that holds their text."""
@@ -64,15 +64,12 @@ class Part:
 
 def address(value: Any, name: str) -> str:
     """Give the http(s) address that an object has under a name; empty when it has none."""
-    url = value.get(name) if isinstance(value, dict) else None
-    return whole(url) if isinstance(url, str) and url.startswith(("https://", "http://")) else ""
+    return as_address(inner(value, name))
 
 
 def found(value: Any, path: tuple[str, ...]) -> list[Any]:
     """Give the list at the end of a path of names; empty when there is none."""
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value if isinstance(value, list) else []
+    return as_list(inner(value, *path))
 
 
 def sole_item(message: dict[str, Any], name: str) -> dict[str, Any]:

@@ -5,20 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from services.glm.site import GlmSite
-from shared.openai.messages import Message, TextPart
-from shared.prompts import without_pictures
+from shared.openai.messages import Message
+from shared.prompts import REST_OF_LINE, with_attention, without_pictures
 from shared.terms import Conversation
-
-ATTENTION = Message("system", (TextPart("关注用户最新发送文件和消息"),))
-"""Put before a last message that carries files."""
 
 TAGS = {"system": "<|sytstem|>", "assistant": "<|assistant|>", "user": "<|user|>"}
 """Role tags; the misspelt one is what the site has always been sent. Other roles stay bare words."""
 
 _AGENT = re.compile(r"[a-z0-9]{24,}")
-
-# The site's own client cuts with JavaScript's `.`, which stops at more line ends than Python's.
-_SANDBOX_PATH = re.compile("/mnt/data/[^\n\r\u2028\u2029]+")
+_SANDBOX_PATH = re.compile(f"/mnt/data/{REST_OF_LINE}")
 
 
 def is_agent(model: str) -> bool:
@@ -34,9 +29,7 @@ def prompt(messages: Sequence[Message], *, continued: bool) -> str:
     """
     if continued or len(messages) < 2:
         return "".join(f"{text}\n" for message in messages for text in message.texts)
-    *earlier, last = messages
-    attention = [ATTENTION] if last.files else []
-    tagged = "".join(map(_tagged, [*earlier, *attention, last]))
+    tagged = "".join(map(_tagged, with_attention(messages)))
     return _SANDBOX_PATH.sub("", without_pictures(f"{tagged}{TAGS['assistant']}\n"))
 
 

@@ -3,36 +3,35 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from services.glm import files, images, prompt, videos
-from services.glm.calls import JSON, Calls
+from services.glm.calls import Calls
 from services.glm.refusals import refusal
 from services.glm.reply import GlmDecoder
-from services.glm.session import GlmCredential, GlmSession, read_credential
+from services.glm.session import GlmAccount, GlmLease, read_credential
 from services.glm.site import GlmSite
-from shared.accounts import Account, Lease
+from shared.accounts import Lease
 from shared.openai.requests import ChatRequest, ImageRequest, VideoRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation, Film, Model, Picture
+from shared.terms import Conversation, Credential, Film, Model, Picture, TokenSession
 from shared.upstream.client import Upstream
-from shared.upstream.json import dumps
-from shared.upstream.sse import SseFramer
+from shared.upstream.json import JSON, dumps
+from shared.upstream.sse import EVENT_STREAM, SseFramer
 
 _ID = re.compile(r"[0-9A-Za-z]{24}")
 _SILENT = "silent"
 """In a model name: no thinking, no sources."""
 
-GlmAccount = Account[GlmCredential, GlmSession]
-GlmLease = Lease[GlmCredential, GlmSession]
 
-
-class Glm(Provider[GlmCredential, GlmSession]):
+class Glm(Provider[Credential, TokenSession]):
     """chatglm.cn: chat, drawing, video."""
 
     name = "glm"
     site_type = GlmSite
+    site: GlmSite
     default_model = "glm"
     models = tuple(
         map(
@@ -64,11 +63,11 @@ class Glm(Provider[GlmCredential, GlmSession]):
         self._calls = Calls(site, upstream)
         self._videos = videos.Videos(self._calls, upstream)
 
-    def credential(self, token: str) -> GlmCredential:
+    def credential(self, token: str) -> Credential:
         """Take the token whole: it is a JWT that the site alone reads."""
         return read_credential(token)
 
-    async def exchange(self, credential: GlmCredential) -> tuple[GlmSession, GlmCredential]:
+    async def exchange(self, credential: Credential) -> tuple[TokenSession, Credential]:
         """Exchange the refresh token for an access token and the next refresh token."""
         return await self._calls.refresh(credential)
 
@@ -83,20 +82,16 @@ class Glm(Provider[GlmCredential, GlmSession]):
     @asynccontextmanager
     async def chat(self, request: ChatRequest, lease: GlmLease) -> AsyncIterator[Reply]:
         """Upload the files of the last message, then ask."""
-        site: GlmSite = self.site
         session = await lease.account.session()
-        elements = []
-        if request.attached:
-            uploads = await files.upload_all(self._calls, session, lease.account.key, request.attached)
-            elements = files.elements(uploads)
+        uploads = await request.attached.uploaded(lease.account.key, partial(files.upload, self._calls, session))
         text = prompt.prompt(request.messages, continued=request.conversation is not None)
-        message = prompt.user_message(text, elements)
-        body = dumps(prompt.chat_body(site, request.model, message, request.conversation))
-        assistant = prompt.assistant(site, request.model)
-        headers = self._calls.headers(session.access_token, referer=self._calls.page(assistant), content_type=JSON)
-        url = site.base + site.chat_path
+        message = prompt.user_message(text, files.elements(uploads))
+        body = dumps(prompt.chat_body(self.site, request.model, message, request.conversation))
+        assistant = prompt.assistant(self.site, request.model)
+        headers = self._calls.headers(session.token, referer=self._calls.page(assistant), content_type=JSON)
+        url = self.site.base + self.site.chat_path
         async with self.upstream.stream("POST", url, kind="chat", headers=headers, body=body) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type="text/event-stream", refuse=refusal)
+            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
             yield Reply(frames, GlmDecoder(assistant, silent=_SILENT in request.model), lease.made)
 
     async def forget(self, conversation: Conversation, account: GlmAccount) -> None:

@@ -18,9 +18,10 @@ from shared.errors import (
     UpstreamChanged,
     UpstreamUnavailable,
 )
-from shared.surrogates import whole
+from shared.logs import shape
 from shared.upstream import json
 from shared.upstream.client import Answer
+from shared.upstream.refusals import ByWords, is_page, kind_by_words, no_data, no_json, own_words, unknown_shape
 
 EXPIRED = (
     "The site does not take this account token. Log in at chatglm.cn again and copy the cookie chatglm_refresh_token."
@@ -44,7 +45,7 @@ _BY_CODE: Mapping[int, type[SiteError]] = {
 }
 """By `code`, `status` or HTTP status; 10006 and 10061: another answer of this account is running."""
 
-_BY_WORDS: tuple[tuple[re.Pattern[str], type[SiteError]], ...] = (
+_BY_WORDS: ByWords = (
     (re.compile("其他请求正在进行|其他对话生成|频繁|too many requests", re.IGNORECASE), AccountBusy),
     (re.compile("封禁|禁言|冻结|banned", re.IGNORECASE), AccountBarred),
     (re.compile("用完|上限|额度|quota|limit exceeded", re.IGNORECASE), AccountLimited),
@@ -58,8 +59,6 @@ _BY_WORDS: tuple[tuple[re.Pattern[str], type[SiteError]], ...] = (
 """By what stands in the message, first match first."""
 
 _WORD_FIELDS = ("message", "msg", "err_msg", "detail", "error")
-_WORDS_LIMIT = 200
-"""Characters of the site's words that are passed on."""
 
 _OK = 200
 _CLIENT_ERROR = 400
@@ -78,10 +77,9 @@ def refusal(answer: Answer, *, refreshing: bool = False) -> SiteError:
         return _of_no_json(answer, refreshing=refreshing)
     error = refusal_in(payload, answer.status, refreshing=refreshing)
     if error is None:
-        return UpstreamChanged("The site answered in an unknown shape.", shape=_shape(payload))
-    seconds = _retry_after(answer)
-    if isinstance(error, AccountBusy) and seconds is not None:
-        return AccountLimited(error.message, retry_after=seconds)
+        return unknown_shape(payload)
+    if isinstance(error, AccountBusy) and answer.retry_after is not None:
+        return AccountLimited(error.message, retry_after=answer.retry_after)
     return error
 
 
@@ -104,10 +102,7 @@ def refusal_in(payload: Any, status: int = _OK, *, refreshing: bool = False) -> 
 
 def accepted(answer: Answer, *, refreshing: bool = False) -> Mapping[str, Any]:
     """Give a JSON reply that says yes; raise what any other reply means."""
-    try:
-        payload = json.loads(answer.body)
-    except ValueError:
-        payload = None
+    payload = json.loads_any(answer.body)
     if not isinstance(payload, dict) or refusal_in(payload, answer.status) is not None:
         raise refusal(answer, refreshing=refreshing)
     return payload
@@ -118,24 +113,16 @@ def result(answer: Answer, *, refreshing: bool = False) -> Mapping[str, Any]:
     payload = accepted(answer, refreshing=refreshing)
     value = payload.get("result")
     if not isinstance(value, dict):
-        raise UpstreamChanged("The site left out the result of a call.", shape=_shape(payload))
+        raise UpstreamChanged("The site left out the result of a call.", shape=shape(payload))
     return value
-
-
-def text_of(value: Mapping[str, Any], name: str) -> str:
-    """Give a text that a result must have; raise `UpstreamChanged` when it is missing or empty."""
-    text = value.get(name)
-    if not isinstance(text, str) or not text:
-        raise UpstreamChanged(f"The site left out `{name}` in the result of a call.", shape=_shape(value))
-    return text
 
 
 def not_made(words: str) -> SiteError:
     """Say why the site has not made what it took on, by its words. Trying that again is left to the user."""
-    kind = next((known for pattern, known in _BY_WORDS if pattern.search(words)), SiteError)
+    kind = kind_by_words(_BY_WORDS, words) or SiteError
     if issubclass(kind, UpstreamUnavailable):
         kind = SiteError
-    said = _words({"message": words})
+    said = own_words(words)
     return kind(f"The site could not make this: {said}" if said else "The site could not make this.")
 
 
@@ -146,7 +133,7 @@ def _kind(codes: list[int], words: str, *, refreshing: bool) -> type[SiteError]:
         return AccountExpired if refreshing else SessionRefused
     kind = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None)
     if kind is None:
-        kind = next((known for pattern, known in _BY_WORDS if pattern.search(words)), None)
+        kind = kind_by_words(_BY_WORDS, words)
     if refreshing and (kind is SessionRefused or words.lower() == _MALFORMED_TOKEN):
         return AccountExpired
     if kind is not None:
@@ -162,21 +149,13 @@ def _of_code(status: int, *, refreshing: bool) -> SiteError:
 
 def _of_no_json(answer: Answer, *, refreshing: bool) -> SiteError:
     """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
-    page = "html" in answer.content_type or answer.body.lstrip()[:1] == b"<"
-    if answer.status == _UNAUTHORIZED and not page:
+    if answer.status == _UNAUTHORIZED and not is_page(answer):
         return _of_code(answer.status, refreshing=refreshing)
-    seconds = _retry_after(answer)
-    if answer.status == AddressLimited.status and seconds is not None:
-        return AddressLimited(retry_after=seconds)
-    if page or answer.status >= _CLIENT_ERROR or not answer.body:
-        what = "a page" if page else f"{len(answer.body)} bytes"
-        return UpstreamUnavailable(
-            f"The site answered with {what} (HTTP {answer.status}) instead of data; "
-            "it may be down, or may not take calls from this network address."
-        )
-    return UpstreamChanged(
-        "The site answered with something else than JSON.", shape=f"{answer.content_type}: {len(answer.body)} bytes"
-    )
+    if answer.status == AddressLimited.status and answer.retry_after is not None:
+        return AddressLimited(retry_after=answer.retry_after)
+    if is_page(answer) or answer.status >= _CLIENT_ERROR or not answer.body:
+        return no_data(answer)
+    return no_json(answer)
 
 
 def _of_validation(problem: Any) -> SiteError:
@@ -201,19 +180,6 @@ def _words(payload: Mapping[str, Any]) -> str:
         value = payload.get(name)
         if isinstance(value, dict):
             value = value.get("message")
-        if isinstance(value, str) and value.strip() and not value.lstrip().startswith("<"):
-            return whole(" ".join(value.split()))[:_WORDS_LIMIT]
+        if words := own_words(value):
+            return words
     return ""
-
-
-def _retry_after(answer: Answer) -> float | None:
-    """Read the `Retry-After` header, in seconds; the form with a date is not used here."""
-    value = answer.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else None
-
-
-def _shape(value: Any) -> str:
-    """Sketch a JSON value for the log: names and types, no content."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name}: {type(inner).__name__}" for name, inner in value.items()) + "}"
-    return type(value).__name__

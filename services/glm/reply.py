@@ -13,11 +13,12 @@ from typing import Any
 from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TAIL, Item, Part, address, found, sole_item
 from services.glm.refusals import refusal_in
 from shared.deltas import Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
-from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.marks import Marks, MarkStyle
 from shared.surrogates import whole, without_open_half
 from shared.terms import Conversation
 from shared.upstream.json import loads
+from shared.upstream.refusals import unreadable
+from shared.upstream.shapes import as_text, inner
 from shared.upstream.sse import SseFrame
 
 PATIENCE = 8
@@ -60,7 +61,7 @@ class GlmDecoder:
         try:
             message = loads(frame.data)
         except ValueError:
-            return self._close(out, Failed(_unreadable(frame)))
+            return self._close(out, Failed(unreadable(frame)))
         if type(message) is not dict:
             out.append(Unknown("malformed frame"))
             return out
@@ -364,15 +365,13 @@ class GlmDecoder:
 
     def _refer(self, entry: Any, out: list[Delta]) -> None:
         """Number a source, as the marks of the text count, and give it."""
-        if not isinstance(entry, dict):
-            entry = {}
-        own, title, url = entry.get("match_key"), entry.get("title"), address(entry, "url")
-        key = whole(own) if isinstance(own, str) and own else str(len(self._keys) + 1)
+        url = address(entry, "url")
+        key = as_text(inner(entry, "match_key")) or str(len(self._keys) + 1)
         if key in self._keys:
             return
         self._keys[key] = None
         if url:
-            out.append(Reference(key, whole(title) if isinstance(title, str) else "", url))
+            out.append(Reference(key, as_text(inner(entry, "title")), url))
 
     def _cited(self, match: re.Match[str]) -> str:
         """Give the key of the source that a mark cites, by its running number or by its own key."""
@@ -381,9 +380,3 @@ class GlmDecoder:
             return key
         keys = list(self._keys)
         return keys[int(number) - 1] if 0 < int(number) <= len(keys) else number
-
-
-def _unreadable(frame: SseFrame) -> SiteError:
-    if not frame.whole:
-        return UpstreamUnavailable("The site broke off in the middle of its answer.")
-    return UpstreamChanged("The site sent a frame that is not JSON.", shape=f"{len(frame.data)} bytes")

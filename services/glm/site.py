@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from shared.terms import Site
+from shared.browser import BY_SCRIPT, MACINTOSH, BrowserSite, chrome
 
 _EXP_GROUPS = (
     "na_android_config:exp:NA,"
@@ -30,26 +30,19 @@ _CHAT_MODES = {"deepresearch": "deep_research", "think": "zero", "zero": "zero"}
 
 
 @frozen
-class GlmSite(Site):
+class GlmSite(BrowserSite):
     """The site as its web page of Chrome 134 calls it."""
 
     hosts: frozenset[str] = frozenset({"chatglm.cn"})
     base: str = "https://chatglm.cn"
-    """Before every path."""
-
     sign_secret: str = field(default="8a1317a7468aa3ad86e997d08f3f31cb", repr=False)
     """The constant in the request signature."""
 
-    user_agent: str = (
-        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) "
-        "Chrome/134.0.0.0 Safari/537.36"
-    )
+    user_agent: str = chrome(134, MACINTOSH)
     sec_ch_ua: str = '"Chromium";v="134", "Not:A-Brand";v="24", "Google Chrome";v="134"'
     sec_ch_ua_platform: str = '"macOS"'
     app_version: str = "0.0.1"
     exp_groups: str = _EXP_GROUPS
-    extra_headers: Mapping[str, str] = field(factory=dict)
-    """Headers added to every call, or put in the place of one of the same name."""
 
     main_assistant: str = "65940acff94777010aa6b796"
     """The main chat: every model name that is not an agent's id."""
@@ -89,9 +82,7 @@ class GlmSite(Site):
             "sec-ch-ua": self.sec_ch_ua,
             "sec-ch-ua-mobile": "?0",
             "sec-ch-ua-platform": self.sec_ch_ua_platform,
-            "Sec-Fetch-Dest": "empty",
-            "Sec-Fetch-Mode": "cors",
-            "Sec-Fetch-Site": "same-origin",
+            **BY_SCRIPT,
             "User-Agent": self.user_agent,
             "X-App-Platform": "pc",
             "X-App-Version": self.app_version,

@@ -5,22 +5,22 @@ from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import structlog
 from attrs import evolve
 
 from services.glm import images
 from services.glm.calls import VIDEO, Calls
 from services.glm.crop import first_frame
-from services.glm.refusals import not_made, text_of
-from services.glm.session import GlmCredential, GlmSession
-from shared.accounts import Lease
+from services.glm.refusals import not_made
+from services.glm.session import GlmLease
 from shared.attachments import Attachment
 from shared.errors import RequestRefused, SessionRefused, SiteError, UpstreamUnavailable
+from shared.logs import get_logger
 from shared.openai.requests import VideoRequest
-from shared.terms import Conversation, Film
+from shared.terms import Conversation, Film, TokenSession
 from shared.upstream.client import Upstream
+from shared.upstream.shapes import as_text, text_of
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PRO = "cogvideox-pro"
 """The model name that has the first frame drawn from the prompt; every other name means the plain model."""
@@ -39,7 +39,6 @@ MISSED_CALLS = 5
 """Calls in a row that may fail before a video is given up: the site goes on making it."""
 
 T = TypeVar("T")
-GlmLease = Lease[GlmCredential, GlmSession]
 
 
 def check(request: VideoRequest) -> None:
@@ -86,10 +85,10 @@ class Videos:
             url,
             {
                 "conversation_id": conversation,
-                "cover_url": _text(done, "cover_url"),
+                "cover_url": as_text(done.get("cover_url")),
                 "video_url": url,
-                "video_duration": _text(done, "video_duration"),
-                "resolution": _text(done, "resolution"),
+                "video_duration": as_text(done.get("video_duration")),
+                "resolution": as_text(done.get("resolution")),
             },
         )
 
@@ -114,7 +113,7 @@ class Videos:
         )
         return Attachment("first.png", "image/png", await self._calls.picture(url))
 
-    async def _upload(self, session: GlmSession, picture: Attachment) -> str:
+    async def _upload(self, session: TokenSession, picture: Attachment) -> str:
         loop = asyncio.get_running_loop()
         data = await loop.run_in_executor(self._cropping, first_frame, picture.data)
         path = f"{self._calls.site.video_path}/static/upload"
@@ -124,7 +123,7 @@ class Videos:
     async def _order(self, body: Mapping[str, Any], lease: GlmLease) -> tuple[str, str, Conversation]:
         """Order the video; give its id, its conversation's, and all that is to be deleted once it is done."""
         ordered = await self._calls.video(await lease.account.session(), "POST", "/chat", body)
-        video, conversation = text_of(ordered, "chat_id"), _text(ordered, "conversation_id")
+        video, conversation = text_of(ordered, "chat_id"), as_text(ordered.get("conversation_id"))
         drawn = lease.conversation or Conversation(conversation or video)
         left = evolve(drawn, about={**drawn.about, VIDEO: video})
         lease.made(left)
@@ -172,7 +171,7 @@ class Videos:
 def _finished(seen: Mapping[str, Any]) -> Mapping[str, Any]:
     """Give a finished video's fields; raise what the site says of one that failed."""
     if seen.get("status") != "finished":
-        raise not_made(_text(seen, "msg"))
+        raise not_made(as_text(seen.get("msg")))
     return seen
 
 
@@ -181,11 +180,6 @@ def _audio(value: Any) -> tuple[str, str] | None:
     key, _, rest = value.partition("-") if isinstance(value, str) else ("", "", "")
     audio = rest.partition("-")[0]
     return (key, audio) if key and audio else None
-
-
-def _text(value: Mapping[str, Any], name: str) -> str:
-    text = value.get(name)
-    return text if isinstance(text, str) else ""
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:

@@ -13,11 +13,9 @@ from services.step.site import StepSite
 from shared.attachments import Attachment
 from shared.terms import Conversation
 from shared.upstream.client import Upstream
-from shared.upstream.connect import frame
-from shared.upstream.json import dumps
+from shared.upstream.connect import CONNECT_JSON, frame
+from shared.upstream.json import JSON, dumps
 
-JSON = "application/json"
-CONNECT = "application/connect+json"
 NEW = "/chats/new"
 """The page where a chat begins."""
 
@@ -38,6 +36,8 @@ class Dialect(ABC):
     """One protocol of the site."""
 
     ask_path: ClassVar[str]
+    page_headers: ClassVar[Mapping[str, str]] = {}
+    """What its page sends besides what both pages send."""
 
     def __init__(self, site: StepSite, upstream: Upstream, base: str) -> None:
         self.site = site
@@ -76,7 +76,7 @@ class Dialect(ABC):
 
     def ask(self, session: StepSession, conversation: Conversation, message: Mapping[str, Any]) -> Ask:
         """Give the call that asks, and is answered with a stream."""
-        headers = self.headers(session.device, session.pair, page=f"/chats/{conversation.id}", content_type=CONNECT)
+        headers = self.headers(session.device, session.pair, page=f"/chats/{conversation.id}", content_type=CONNECT_JSON)
         return Ask(self.base + self.ask_path, headers, frame(dumps(message)))
 
     def headers(
@@ -95,6 +95,7 @@ class Dialect(ABC):
             "Cookie": f"Oasis-Token={pair}; Oasis-Webid={device}",
             "Oasis-Webid": device,
             "Referer": f"{self.base}{page}",
+            **self.page_headers,
             **(more or {}),
             **self.site.headers(self.base),
         }

@@ -4,25 +4,21 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from services.step.dialect import CONNECT, Dialect
+from services.step.dialect import Dialect
 from services.step.models import choice
 from services.step.prompt import prompt
 from services.step.refusals import refusal
 from services.step.reply import StepDecoder
-from services.step.session import StepCredential, StepSession, read_credential
+from services.step.session import StepAccount, StepCredential, StepLease, StepSession, read_credential
 from services.step.site import StepSite
 from services.step.stepfun.calls import Stepfun
 from services.step.yuewen.calls import Yuewen
-from shared.accounts import Account, Lease
 from shared.openai.requests import ChatRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
 from shared.terms import Conversation, Model
 from shared.upstream.client import Upstream
-from shared.upstream.connect import ConnectFramer
-
-StepAccount = Account[StepCredential, StepSession]
-StepLease = Lease[StepCredential, StepSession]
+from shared.upstream.connect import CONNECT_JSON, ConnectFramer
 
 
 class Step(Provider[StepCredential, StepSession]):
@@ -30,6 +26,7 @@ class Step(Provider[StepCredential, StepSession]):
 
     name = "step"
     site_type = StepSite
+    site: StepSite
     default_model = "step"
     models = tuple(
         map(
@@ -79,8 +76,7 @@ class Step(Provider[StepCredential, StepSession]):
         """Upload the files of the last message, begin a chat, ask."""
         dialect = self._dialect
         session = await lease.account.session()
-        upload = partial(dialect.upload, session)
-        attachments = await request.attached.uploaded(lease.account.key, upload)
+        attachments = await request.attached.uploaded(lease.account.key, partial(dialect.upload, session))
         conversation = request.conversation or await dialect.begin(session)
         lease.made(conversation)
         asked = choice(request.model)
@@ -90,7 +86,7 @@ class Step(Provider[StepCredential, StepSession]):
             async with self._switched(asked.search, session, lease):
                 stream = self.upstream.stream("POST", ask.url, kind="chat", headers=ask.headers, body=ask.body)
                 call = await stack.enter_async_context(stream)
-            frames = await FrameStream.open(call, ConnectFramer(), content_type=CONNECT, refuse=refusal)
+            frames = await FrameStream.open(call, ConnectFramer(), content_type=CONNECT_JSON, refuse=refusal)
             yield Reply(frames, StepDecoder(), lease.made)
 
     async def forget(self, conversation: Conversation, account: StepAccount) -> None:

@@ -17,10 +17,11 @@ from shared.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from shared.logs import shape
 from shared.surrogates import whole
 from shared.upstream import json
 from shared.upstream.client import Answer
+from shared.upstream.refusals import WORDS_LIMIT, is_page, no_data, no_json, one_line, unknown_shape
+from shared.upstream.shapes import as_text, inner
 
 MALFORMED = (
     "An account token is `<deviceId>@<Oasis-Token>`: the site's `deviceId` from Local Storage without its quotes, "
@@ -84,8 +85,6 @@ _FILE_FAILED = frozenset({12, 22, 59, 404})
 """A file's states from which nothing more comes; what the other numbers mean is not known."""
 
 _OK = range(200, 300)
-_WORDS_LIMIT = 200
-"""Characters of the site's words that are passed on."""
 
 
 def refusal(answer: Answer, *, exchanging: bool = False) -> SiteError:
@@ -100,7 +99,7 @@ def refusal(answer: Answer, *, exchanging: bool = False) -> SiteError:
     if _code(payload):
         error = refusal_in(payload, answer.status, exchanging=exchanging)
     elif answer.status in _OK:
-        return UpstreamChanged("The site answered in an unknown shape.", shape=shape(payload))
+        return unknown_shape(payload)
     else:
         error = _of_status(answer.status, exchanging=exchanging)
     return _limited(error, answer)
@@ -109,22 +108,19 @@ def refusal(answer: Answer, *, exchanging: bool = False) -> SiteError:
 def refusal_in(said: Mapping[str, Any], status: int = 200, *, exchanging: bool = False) -> SiteError:
     """Say what a JSON object with a `code` and a `message` refuses. `status` is the HTTP status it came with."""
     code = _code(said)
-    words = _words(said.get("message"))
+    words = one_line(as_text(said.get("message")))
     for pattern, kind, told in _BY_WORDS:
         if pattern.search(f"{code} {words} {said.get('details') or ''}"):
             return _made(kind, told, exchanging=exchanging)
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (RequestRefused if status < 500 else UpstreamUnavailable)
     if kind is SessionRefused:
         return _made(kind, EXPIRED, exchanging=exchanging)
-    return _made(kind, f"The site says: [{whole(code)[:_WORDS_LIMIT]}] {words}".rstrip(), exchanging=exchanging)
+    return _made(kind, f"The site says: [{whole(code)[:WORDS_LIMIT]}] {words}".rstrip(), exchanging=exchanging)
 
 
 def accepted(answer: Answer, *, exchanging: bool = False) -> Mapping[str, Any]:
     """Give a JSON reply that says yes; raise what any other reply means. Only a string is an error's `code`."""
-    try:
-        payload = json.loads(answer.body)
-    except ValueError:
-        payload = None
+    payload = json.loads_any(answer.body)
     if not isinstance(payload, dict) or _code(payload) or answer.status not in _OK:
         raise refusal(answer, exchanging=exchanging)
     return payload
@@ -146,23 +142,9 @@ def still_reading(status: Mapping[str, Any]) -> bool:
     return bool(status.get("needFurtherCall"))
 
 
-def text_of(value: Mapping[str, Any], *names: str) -> str:
-    """Give the text that a reply must have under one of these names; raise `UpstreamChanged` when it has none."""
-    for name in names:
-        text = value.get(name)
-        if isinstance(text, str) and text:
-            return text
-    raise UpstreamChanged(f"The site left out `{names[0]}` in its reply.", shape=shape(value))
-
-
 def _code(payload: Any) -> str:
-    code = payload.get("code") if isinstance(payload, dict) else None
+    code = inner(payload, "code")
     return code if isinstance(code, str) else ""
-
-
-def _words(message: Any) -> str:
-    """Give the site's own words, on one line and not too many; empty when there are none."""
-    return whole(" ".join(message.split()))[:_WORDS_LIMIT] if isinstance(message, str) else ""
 
 
 def _made(kind: type[SiteError], told: str, *, exchanging: bool) -> SiteError:
@@ -178,23 +160,15 @@ def _of_status(status: int, *, exchanging: bool) -> SiteError:
 
 def _of_no_json(answer: Answer, *, exchanging: bool) -> SiteError:
     """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
-    page = "html" in answer.content_type or answer.body.lstrip()[:1] == b"<"
-    if not page and answer.status in (401, 429):
+    if not is_page(answer) and answer.status in (401, 429):
         return _limited(_of_status(answer.status, exchanging=exchanging), answer)
-    if page or answer.status not in _OK or not answer.body:
-        what = "a page" if page else f"{len(answer.body)} bytes"
-        return UpstreamUnavailable(
-            f"The site answered with {what} (HTTP {answer.status}) instead of data; "
-            "it may be down, or may not take calls from this network address."
-        )
-    return UpstreamChanged(
-        "The site answered with something else than JSON.", shape=f"{answer.content_type}: {len(answer.body)} bytes"
-    )
+    if is_page(answer) or answer.status not in _OK or not answer.body:
+        return no_data(answer)
+    return no_json(answer)
 
 
 def _limited(error: SiteError, answer: Answer) -> SiteError:
-    """Add the `Retry-After` header, in seconds, to a limit; the form with a date is not used here."""
-    value = answer.headers.get("Retry-After", "")
-    if isinstance(error, AccountLimited) and value.isascii() and value.isdigit():
-        return AccountLimited(error.message, retry_after=float(value))
+    """Add the `Retry-After` header to a limit."""
+    if isinstance(error, AccountLimited) and answer.retry_after is not None:
+        return AccountLimited(error.message, retry_after=answer.retry_after)
     return error

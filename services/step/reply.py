@@ -9,12 +9,14 @@ from typing import Any
 
 from services.step.refusals import refusal_in
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Thinking, Unknown
-from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
+from shared.errors import SiteError
 from shared.marks import Marks, MarkStyle
-from shared.surrogates import whole, without_open_half
+from shared.surrogates import Halves, whole
 from shared.terms import Conversation
 from shared.upstream.connect import ConnectFrame
 from shared.upstream.json import loads
+from shared.upstream.refusals import unreadable
+from shared.upstream.shapes import as_address, as_list, as_text, inner
 
 QUIET = frozenset(
     {
@@ -44,19 +46,15 @@ class _Words:
 
     def __init__(self) -> None:
         self._marks = Marks(_TAGS)
-        self._half = ""
+        self._halves = Halves()
 
     def feed(self, text: str) -> list[Delta]:
         """Take the next piece; give what can be decided."""
-        text = self._half + text
-        kept = without_open_half(text)
-        self._half = text[len(kept) :]
-        return self._marks.feed(whole(kept))
+        return self._marks.feed(self._halves.feed(text))
 
     def flush(self) -> list[Delta]:
         """The text ends here: give what was held back."""
-        half, self._half = self._half, ""
-        return self._marks.feed(whole(half)) + self._marks.flush()
+        return self._marks.feed(self._halves.flush()) + self._marks.flush()
 
 
 class StepDecoder:
@@ -80,12 +78,11 @@ class StepDecoder:
         if self._over:
             return out
         if not frame.whole:
-            return self._close(out, Failed(UpstreamUnavailable("The site broke off in the middle of its answer.")))
+            return self._close(out, Failed(unreadable(frame)))
         try:
             message = loads(frame.data)
         except ValueError:
-            shape = f"{len(frame.data)} bytes"
-            return self._close(out, Failed(UpstreamChanged("The site sent a frame that is not JSON.", shape=shape)))
+            return self._close(out, Failed(unreadable(frame)))
         if type(message) is not dict:
             message = {"malformed frame": message}
         refused = _refused(message, last=frame.end)
@@ -117,14 +114,10 @@ class StepDecoder:
 
     def _take_step(self, event: Mapping[str, Any], out: list[Delta]) -> None:
         """Give the results of a search: they are counted over all searches of the answer."""
-        search = event.get("eventSearch")
-        results = search.get("results") if type(search) is dict else None
-        for result in results if type(results) is list else ():
+        for result in as_list(inner(event, "eventSearch", "results")):
             self._results += 1
-            url, title = (result.get("url"), result.get("title")) if type(result) is dict else (None, None)
-            if type(url) is str and url.startswith(("https://", "http://")):
-                name = whole(title) if type(title) is str else ""
-                out.append(Reference(f"web_{self._results}", name, whole(url)))
+            if url := as_address(inner(result, "url")):
+                out.append(Reference(f"web_{self._results}", as_text(inner(result, "title")), url))
 
     def _say(self, text: Any, thinking: bool, out: list[Delta]) -> None:
         if thinking != self._thinking:

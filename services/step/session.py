@@ -1,6 +1,5 @@
 """The account token, and the token pair it is exchanged for. Pure."""
 
-import base64
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,9 +7,11 @@ from typing import Any
 from attrs import field, frozen
 
 from services.step.refusals import EXPIRED, GUEST, MALFORMED
+from shared.accounts import Account, Lease
 from shared.errors import AccountExpired
 from shared.terms import Credential, Session
-from shared.upstream.json import loads
+from shared.tokens import claims
+from shared.upstream.shapes import as_text, inner
 
 DOTS = "..."
 """Between the access and the refresh half of the site's token."""
@@ -42,6 +43,10 @@ class StepSession(Session):
     guest: bool = False
 
 
+StepAccount = Account[StepCredential, StepSession]
+StepLease = Lease[StepCredential, StepSession]
+
+
 def read_credential(token: str) -> StepCredential:
     """Take an account token apart; raise `AccountExpired` when it cannot be one.
 
@@ -64,7 +69,7 @@ def exchanged(
     may be for another device, which its refresh half then names. Raise `AccountExpired` when there is no
     pair, or when the site gave a guest's in the place of a user's.
     """
-    access, refresh = _raw(payload, "accessToken"), _raw(payload, "refreshToken")
+    access, refresh = (as_text(inner(payload, f"{half}Token", "raw")) for half in ("access", "refresh"))
     if not access or not refresh:
         raise AccountExpired(EXPIRED)
     guest = is_guest(access)
@@ -82,26 +87,10 @@ def is_guest(access: str) -> bool:
     return claims(access).get("activated") is False
 
 
-def claims(jwt: str) -> Mapping[str, Any]:
-    """Read what a JWT says, without a look at its signature; nothing when it is none."""
-    middle = jwt.split(".")[1] if jwt.count(".") == 2 else ""
-    try:
-        said = loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
 def _device(pair: str) -> str:
     """Give the device that the refresh half of a pair was made for; empty when it does not say."""
     told = claims(pair.partition(DOTS)[2]).get("device_id")
     return told if isinstance(told, str) and _DEVICE.fullmatch(told) else ""
-
-
-def _raw(payload: Mapping[str, Any], name: str) -> str:
-    token = payload.get(name)
-    raw = token.get("raw") if isinstance(token, dict) else None
-    return raw if isinstance(raw, str) else ""
 
 
 def _seconds(duration: Any) -> float:

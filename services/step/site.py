@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
-from shared.terms import Site
+from shared.browser import BrowserSite, chrome
 
 _MODEL_IDS = {"step-2": 2, "step-r-mini": 4, "step-2-literary": 5, "deepseek-r1": 6}
 _STEPFUN_MODELS = {"deepseek-r1": "deepseek-r1"}
 
 
 @frozen
-class StepSite(Site):
+class StepSite(BrowserSite):
     """The site as its web page of Chrome 131 calls it."""
 
     hosts: frozenset[str] = frozenset({"yuewen.cn", "www.stepfun.com", "chat.stepfun.com"})
@@ -25,18 +25,12 @@ class StepSite(Site):
     stepfun_base: str = "https://www.stepfun.com"
     """Before every path, in each dialect."""
 
-    user_agent: str = (
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-        "Chrome/131.0.0.0 Safari/537.36"
-    )
+    user_agent: str = chrome(131)
     sec_ch_ua: str = '"Google Chrome";v="131", "Chromium";v="131", "Not_A Brand";v="24"'
-    sec_ch_ua_platform: str = '"Windows"'
     app_id: str = "10200"
     mode: str = "2"
     platform: str = "web"
     waf_client_type: str = "fetch_sdk"
-    extra_headers: Mapping[str, str] = field(factory=dict)
-    """Headers added to every call, or put in the place of one of the same name."""
 
     model_ids: Mapping[str, Any] = field(factory=lambda: _MODEL_IDS)
     """yuewen.cn's number of each model that a model name chooses."""
@@ -64,13 +58,7 @@ class StepSite(Site):
             "Oasis-Appid": self.app_id,
             "Oasis-Mode": self.mode,
             "Oasis-Platform": self.platform,
-            "Sec-Ch-Ua": self.sec_ch_ua,
-            "Sec-Ch-Ua-Mobile": "?0",
-            "Sec-Ch-Ua-Platform": self.sec_ch_ua_platform,
-            "Sec-Fetch-Dest": "empty",
-            "Sec-Fetch-Mode": "cors",
-            "Sec-Fetch-Site": "same-origin",
-            "User-Agent": self.user_agent,
+            **self.browser_headers(),
             "X-Waf-Client-Type": self.waf_client_type,
             **self.extra_headers,
         }

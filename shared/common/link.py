@@ -96,6 +96,8 @@ class Link:
 
     async def sending(self, commands: Sequence[Sequence[Any]]) -> None:
         """Send many commands as part of `renew`; raise what goes wrong."""
+        if not commands:
+            return
         async with self._redis.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
@@ -174,7 +176,7 @@ class Link:
             self._lost.set()
         if not self._said_away:
             self._said_away = True
-            log.warning("redis_away", reason=type(error).__name__)
+            log.warning("redis_away", reason=type(error.__cause__ or error).__name__)
 
 
 async def _closed(heard: PubSub) -> None:

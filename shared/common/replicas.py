@@ -105,7 +105,7 @@ class Replicas:
         """Hold while the credential is exchanged. A lock of a replica that died in it ends like a lease."""
         key, mine = self._key("flight", account), secrets.token_hex(8)
         with suppress(Away):
-            while not await self._link.do("SET", key, mine, "NX", "PX", _ms(LEASE_LIFE)):
+            while not await self._link.do("SET", key, mine, "NX", "PX", _ms(LEASE_LIFE)):  # noqa: ASYNC110 - by others
                 await asyncio.sleep(FLIGHT_PAUSE)
         try:
             yield
@@ -164,12 +164,14 @@ class Replicas:
         return Taken(lease if granted else None, cooldown, address)
 
     async def _release(self, account: str, lease: str) -> None:
-        await self._link.run(RELEASE, [self._key("leases", account)], [lease, self._channel, self._news(Freed(account))])
+        args = (lease, self._channel, self._news(Freed(account)))
+        await self._link.run(RELEASE, [self._key("leases", account)], args)
         self._told.pop(lease, None)
 
     async def _renew(self) -> None:
         """Tell Redis which leases are held and which are over, until that is so, and the values it has missed."""
-        await self._link.sending([_setting(key, *kept) for key, kept in (unsaved := dict(self._unsaved)).items()])
+        unsaved = dict(self._unsaved)
+        await self._link.sending([_setting(key, *kept) for key, kept in unsaved.items()])
         for key, (value, _) in unsaved.items():
             self._saved(key, value)
         renewed = False

@@ -11,7 +11,8 @@ TAKE = (
 -- KEYS: leases, waiting, the account's cool-down, the address's, then the `waiting` of accounts no longer wanted
 -- ARGV: leases at once, lease, its life (ms), replica, how long its place in the queue is kept (ms)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local since, ahead = now, 0
+-- A place is `when it came (us) until when it is kept (ms)`: within a millisecond several come.
+local since, ahead = time[1] * 1000000 + time[2], 0
 local queue = redis.call('HGETALL', KEYS[2])
 for i = 1, #queue, 2 do
   if queue[i] == ARGV[4] then since = tonumber(string.match(queue[i + 1], '^%d+')) end

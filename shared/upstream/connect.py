@@ -10,6 +10,9 @@ from attrs import define
 
 from shared.errors import SiteError, UpstreamChanged
 
+CONNECT_JSON = "application/connect+json"
+"""The content type of frames that hold JSON."""
+
 FRAME_LIMIT = 16 * 1024 * 1024
 """Bytes of one frame, compressed or not, above which the site is taken to have changed."""
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 
+JSON = "application/json"
+
 
 def loads(data: bytes | str) -> Any:
     """Read JSON text. Lone surrogates come through as they are. Raise `ValueError` when it is not JSON."""
@@ -17,6 +19,14 @@ def loads(data: bytes | str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("JSON nested too deeply") from error
+
+
+def loads_any(data: bytes) -> Any:
+    """Read JSON text; None when it is not JSON."""
+    try:
+        return loads(data)
+    except ValueError:
+        return None
 
 
 def dumps(value: Any) -> bytes:

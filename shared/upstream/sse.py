@@ -4,6 +4,8 @@ from attrs import define
 
 from shared.errors import UpstreamChanged
 
+EVENT_STREAM = "text/event-stream"
+
 FRAME_LIMIT = 16 * 1024 * 1024
 """Bytes of one frame above which the site is taken to have changed."""
 

@@ -6,7 +6,7 @@ It answers from bytes made beforehand, and keeps no state but a count of the fra
 import asyncio
 import sys
 from functools import cache
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -25,18 +25,18 @@ class Server:
     def __init__(self, site: FakeSite) -> None:
         self.sent = 0
         self.stream_path = urlsplit(site.stream_url).path.encode()
-        self.replies = {path.encode(): _json(reply) for path, reply in site.replies.items()}
+        self.replies = {path.encode(): _whole(reply) for path, reply in site.replies.items()}
         self.writes = cache(lambda script: _writes(site, script))
 
     def reply(self, path: bytes) -> bytes:
         """Give the whole reply to a call that does not stream."""
         if path in (COUNT_PATH, HEALTH_PATH):
-            return _json(self.sent)
+            return _whole(self.sent)
         return next((reply for end, reply in self.replies.items() if path.endswith(end)), _NOT_FOUND)
 
 
 class Connection(asyncio.Protocol):
-    """One connection, kept alive; calls with a `Content-Length` body, one after the other."""
+    """One connection, kept alive; calls without a body or with a `Content-Length`, one after the other."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -62,10 +62,10 @@ class Connection(asyncio.Protocol):
         length = _length(head)
         if len(self._pending) < len(head) + 4 + length:
             return
-        self._pending = rest[length:]
-        path = head.split(b" ", 2)[1]
+        call, self._pending = self._pending, rest[length:]
+        path = head.split(b" ", 2)[1].partition(b"?")[0]
         if path.endswith(self._server.stream_path):
-            self._stream(Script.read(rest[:length]))
+            self._stream(Script.read(call))
         else:
             self._transport.write(self._server.reply(path))
 
@@ -93,13 +93,16 @@ def _writes(site: FakeSite, script: Script) -> list[bytes]:
     return writes if script.every else [b"".join(writes)]
 
 
-def _json(value: object, status: str = "200 OK") -> bytes:
-    body = orjson.dumps(value)
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+def _whole(value: Any, status: str = "200 OK") -> bytes:
+    """Give a reply of one piece: a text as a page, anything else as JSON."""
+    is_page = isinstance(value, str)
+    body = value.encode() if is_page else orjson.dumps(value)
+    type_ = "text/html" if is_page else "application/json"
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {type_}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
-_NOT_FOUND = _json({"message": "Not Found", "status": 404}, "404 Not Found")
+_NOT_FOUND = _whole({"message": "Not Found", "status": 404}, "404 Not Found")
 
 
 def _length(head: bytes) -> int:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from statistics import median
 from urllib.request import Request, urlopen
@@ -57,6 +57,9 @@ SCENARIOS = {
     "at 500": Scenario(Script(frames=100, every=20, start=500), 8, calls=1, ramp=0.16, window=1.5),
     "at 50,000": Scenario(Script(frames=100, every=20, start=50_000), 8, calls=1, ramp=0.16, window=1.5),
 }
+
+BRIEF = {"call": SCENARIOS["call"], "paced 128": SCENARIOS["paced 128"].shorter(), "burst": SCENARIOS["burst"]}
+"""What is measured of every service, to compare them."""
 
 
 @define
@@ -130,15 +133,15 @@ class Bench:
                     contender.figures.starts.append(process.start_seconds)
                     contender.figures.idle = process.megabytes("VmRSS")
 
-    def measure_loads(self, rounds: int, *, quick: bool, progress: Callable[[str], None]) -> None:
+    def measure_loads(self, rounds: int, scenarios: Mapping[str, Scenario], progress: Callable[[str], None]) -> None:
         """Give both the same work, in turns."""
         with ExitStack() as stack:
             running = [(each, stack.enter_context(each.start())) for each in (self.relay, self.service)]
             self._check_answer(running[1][1])
             for number in range(rounds):
-                for name, scenario in SCENARIOS.items():
-                    progress(f"round {number + 1} of {rounds}: {name}")
-                    job = self._job(scenario.shorter() if quick else scenario)
+                for name, scenario in scenarios.items():
+                    progress(f"{self._name}, round {number + 1} of {rounds}: {name}")
+                    job = self._job(scenario)
                     for contender, process in running:
                         load = _run(evolve(job, port=process.port, pid=process.pid, end=contender.end))
                         contender.figures.loads[name].append(load)

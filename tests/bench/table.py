@@ -1,16 +1,18 @@
 """The figures as a table, beside what is to be reached."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 
 from attrs import frozen
 
-from tests.bench.measure import SCENARIOS, Figures
+from tests.bench.measure import BRIEF, SCENARIOS, Figures
 
 TARGETS = {"call": 3.0, "paced 32": 1.4, "paced 128": 1.4, "paced 256": 1.4, "burst": 3.0}
 """Processor time of the service, in multiples of the relay's."""
 ADDED_P99 = 3e-3
 """Seconds, 99th percentile, at 128 streams."""
+QUOTIENT = 1.5
+"""What a service may cost in multiples of what the first one costs, both in multiples of their relays."""
 IDLE_MEGABYTES = 60.0
 START_SECONDS = 0.8
 
@@ -62,21 +64,52 @@ def rows(relay: Figures, service: Figures) -> list[Row]:
     ]
 
 
+def comparison(figures: Mapping[str, tuple[Figures, Figures]]) -> list[str]:
+    """Give the lines that compare services, (relay's figures, its own) of each by name, with the first of them."""
+    first = next(iter(figures))
+    return [
+        f"All services: CPU time in multiples of a relay's, and that in multiples of {first}'s (<= {QUOTIENT:g})",
+        _line("", (*BRIEF, "waiting for the core")),
+        *(
+            _line(service, [_quotient(name, own, figures[first]) for name in BRIEF] + [f"{own[1].waited():.0%}"])
+            for service, own in figures.items()
+        ),
+    ]
+
+
+def _line(head: str, cells: Iterable[str]) -> str:
+    return f"{head:10}{''.join(f'{cell:34}' for cell in cells)}".rstrip()
+
+
+def _quotient(name: str, own: tuple[Figures, Figures], reference: tuple[Figures, Figures]) -> str:
+    ratio = _ratio(name, *own)
+    if own is reference:
+        return f"{ratio:.2f}x"
+    quotient = ratio / _ratio(name, *reference)
+    piled_up = any(figures.piled_up(name) for figures in own + reference)
+    return f"{ratio:.2f}x {quotient:5.2f} {VOID if piled_up else _verdict(quotient, QUOTIENT)}"
+
+
 def _cost(name: str, relay: Figures, service: Figures) -> Row:
     """Compare processor time: the median of each, and of the ratios of what ran side by side."""
     scenario = SCENARIOS[name]
     what = _COSTS[name].format(
         frames=scenario.script.frames, every=scenario.script.every, start=scenario.script.start, slots=scenario.slots
     )
-    ours, theirs = service.costs(name), relay.costs(name)
-    ratio = median(our / their for our, their in zip(ours, theirs, strict=True))
+    ratio = _ratio(name, relay, service)
     limit = TARGETS.get(name)
     target = "" if limit is None else f"<= {limit:g}x"
     verdict = _verdict(ratio, limit)
     if limit is not None and (relay.piled_up(name) or (service.piled_up(name) and verdict != MISS)):
         # The service costs at least what it seems to, so that its miss remains one; a relay's figure is of no use.
         verdict = VOID
-    return Row(what, _microseconds(median(theirs)), _microseconds(median(ours)), f"{ratio:.2f}x", target, verdict)
+    cells = (_microseconds(median(figures.costs(name))) for figures in (relay, service))
+    return Row(what, *cells, f"{ratio:.2f}x", target, verdict)
+
+
+def _ratio(name: str, relay: Figures, service: Figures) -> float:
+    ours, theirs = service.costs(name), relay.costs(name)
+    return median(our / their for our, their in zip(ours, theirs, strict=True))
 
 
 def _verdict(figure: float, limit: float | None) -> str:

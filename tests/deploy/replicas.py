@@ -37,6 +37,9 @@ async def replicate(checkout: Checkout, site: GlmSite) -> None:
             await under_load(checkout, site)
             await valkey_killed(checkout)
         await replica_killed(checkout, site)
+    except AssertionError:
+        say(await checkout.compose(*FILE, "logs", "--tail", "5"))
+        raise
     finally:
         await checkout.compose(*FILE, "down", "--volumes", "--timeout", "5")
 

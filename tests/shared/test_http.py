@@ -112,6 +112,13 @@ async def test_odd_contents_are_no_500(content: Any, stream: bool) -> None:
         assert status in (200, 400)
 
 
+async def test_many_accounts_fit_into_one_header() -> None:
+    async with toy() as (_, house):
+        tokens = ",".join(f"account-{number}-{'x' * 600}" for number in range(50))
+        status, _, body = await call(house, "POST", CHAT, json=ask(), headers={"Authorization": f"Bearer {tokens}"})
+        assert status == 200, body
+
+
 async def test_too_large_is_413_with_and_without_a_length() -> None:
     async def parts() -> Any:
         for _ in range(3):

@@ -6,19 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.step import refusals
-from services.step.dialect import JSON, NEW, UPLOAD_TIMEOUT, Dialect
+from services.step.dialect import UPLOAD_TIMEOUT, Dialect
 from services.step.models import Choice
 from services.step.session import StepCredential, StepSession, exchanged
 from shared.attachments import Attachment
 from shared.terms import Conversation
 from shared.upstream.multipart import Field, File, encode
+from shared.upstream.shapes import text_of
 
 REFRESH = "/passport/proto.api.passport.v1.PassportService/RefreshToken"
 AGENT = "/api/agent/capy.agent.v1.AgentService"
 RESOURCE = "/api/resource"
-
-HEADERS = {"Oasis-Language": "zh", "Canary": "false"}
-"""What its page sends besides what both pages send."""
 
 _ID = re.compile(r"[0-9A-Za-z_-]{4,64}")
 
@@ -27,22 +25,11 @@ class Stepfun(Dialect):
     """stepfun.com."""
 
     ask_path = f"{AGENT}/ChatStream"
+    page_headers = {"Oasis-Language": "zh", "Canary": "false"}  # noqa: RUF012
 
     def read_id(self, text: str) -> Conversation | None:
         """Read letters, digits and hyphens."""
         return Conversation(text) if _ID.fullmatch(text) else None
-
-    def headers(
-        self,
-        device: str,
-        pair: str,
-        *,
-        page: str = NEW,
-        content_type: str = JSON,
-        more: Mapping[str, str] | None = None,
-    ) -> dict[str, str]:
-        """Give the headers of one call."""
-        return super().headers(device, pair, page=page, content_type=content_type, more={**HEADERS, **(more or {})})
 
     async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
         """Refresh the pair."""
@@ -85,7 +72,7 @@ class Stepfun(Dialect):
         """Create a session of the agent."""
         created = await self.call(session, f"{AGENT}/CreateChatSession", {}, kind="create")
         inner = created.get("chatSession")
-        return Conversation(refusals.text_of(inner if isinstance(inner, dict) else created, "chatSessionId"))
+        return Conversation(text_of(inner if isinstance(inner, dict) else created, "chatSessionId"))
 
     def message(
         self, conversation: Conversation, text: str, choice: Choice, attachments: list[Mapping[str, Any]]
@@ -112,12 +99,12 @@ class Stepfun(Dialect):
 
 def _resource(kind: str, uploaded: Mapping[str, Any], file: Attachment) -> dict[str, Any]:
     """Give what names an uploaded file in a message; `width` and `height` are a picture's, if the site told them."""
-    name = refusals.text_of(uploaded, "rid", "id")
+    name = text_of(uploaded, "rid", "id")
     sizes = {side: uploaded[side] for side in ("width", "height") if type(uploaded.get(side)) is int}
     named = {
         "rid": name,
         "meta": {"filename": file.name, "mimeType": file.type},
-        "url": refusals.text_of(uploaded, "url"),
+        "url": text_of(uploaded, "url"),
         **(sizes if kind == "image" else {}),
     }
     return {kind: named, "rid": name}

@@ -14,6 +14,7 @@ from services.step.session import StepCredential, StepSession, exchanged
 from shared.attachments import Attachment
 from shared.errors import UpstreamTimeout
 from shared.terms import Conversation
+from shared.upstream.shapes import text_of
 
 REGISTER = "/passport/proto.api.passport.v1.PassportService/RegisterDevice"
 CREATE = "/api/proto.chat.v1.ChatService/CreateChat"
@@ -63,7 +64,7 @@ class Yuewen(Dialect):
             body=file.data,
             timeout=UPLOAD_TIMEOUT,
         )
-        name = refusals.text_of(refusals.accepted(answer), "id")
+        name = text_of(refusals.accepted(answer), "id")
         await self._read(session, name)
         return {
             "attachmentType": file.type,
@@ -88,7 +89,7 @@ class Yuewen(Dialect):
     async def begin(self, session: StepSession) -> Conversation:
         """Create a chat."""
         created = await self.call(session, CREATE, {"chatName": CHAT_NAME}, kind="create")
-        return Conversation(refusals.text_of(created, "chatId"))
+        return Conversation(text_of(created, "chatId"))
 
     def message(
         self, conversation: Conversation, text: str, choice: Choice, attachments: list[Mapping[str, Any]]

@@ -3,7 +3,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.glm.refusals import accepted, not_made, refusal, refusal_in, result, text_of
+from services.glm.refusals import accepted, not_made, refusal, refusal_in, result
 from services.glm.session import read_credential
 from shared.errors import (
     AccountBarred,
@@ -20,6 +20,7 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.upstream.client import Answer
+from shared.upstream.shapes import text_of
 
 PAGE = b"<!doctype html><html><title>405</title>acw_sc__v2 secret words</html>"
 

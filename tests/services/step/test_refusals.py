@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from services.step import refusals
-from services.step.refusals import accepted, refusal, refusal_in, still_reading, switched, text_of
+from services.step.refusals import accepted, refusal, refusal_in, still_reading, switched
 from shared.errors import (
     AccountBarred,
     AccountExpired,
@@ -21,6 +21,7 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.upstream.client import Answer
+from shared.upstream.shapes import text_of
 
 PAGE = b"<html><title>502</title>secret words</html>"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.step.session import StepCredential, claims, exchanged, is_guest, read_credential
+from services.step.session import StepCredential, exchanged, is_guest, read_credential
 from shared.errors import AccountExpired
 from tests.simulators.step_state import jwt
 

@@ -1,0 +1,53 @@
+"""What Chrome sends of its own accord with every call that a page makes to its site. Pure."""
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from shared.terms import Site
+
+WINDOWS = "Windows NT 10.0; Win64; x64"
+MACINTOSH = "Macintosh; Intel Mac OS X 10_15_7"
+"""Systems, as a User-Agent names them."""
+
+BY_SCRIPT: Mapping[str, str] = {
+    "Sec-Fetch-Dest": "empty",
+    "Sec-Fetch-Mode": "cors",
+    "Sec-Fetch-Site": "same-origin",
+}
+AS_PAGE: Mapping[str, str] = {
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+    "Sec-Fetch-User": "?1",
+    "Upgrade-Insecure-Requests": "1",
+}
+"""Who calls: a script of the page, or the user who opens the page."""
+
+
+def chrome(version: int, system: str = WINDOWS) -> str:
+    """Give the User-Agent of Chrome."""
+    return f"Mozilla/5.0 ({system}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{version}.0.0.0 Safari/537.36"
+
+
+@frozen
+class BrowserSite(Site):
+    """A site as its web page calls it in Chrome."""
+
+    base: str
+    """Before every path."""
+    user_agent: str
+    sec_ch_ua: str
+    sec_ch_ua_platform: str = '"Windows"'
+    extra_headers: Mapping[str, str] = field(factory=dict)
+    """Headers added to every call, or put in the place of one of the same name."""
+
+    def browser_headers(self, called: Mapping[str, str] = BY_SCRIPT) -> dict[str, str]:
+        """Give the browser's headers, in its order."""
+        return {
+            "Sec-Ch-Ua": self.sec_ch_ua,
+            "Sec-Ch-Ua-Mobile": "?0",
+            "Sec-Ch-Ua-Platform": self.sec_ch_ua_platform,
+            **called,
+            "User-Agent": self.user_agent,
+        }

@@ -1,0 +1,363 @@
+"""What replicas have in common, without a service around it: leases, the queue, cool-downs, values."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import structlog
+
+from shared.common import link, replicas
+from shared.common.contract import ADDRESS, Alone, Changed, Cooldown, Freed, News
+from shared.common.replicas import Replicas
+from shared.common.wire import read_cooldown, read_news, write_cooldown, write_news
+from shared.errors import AccountBarred, AccountBusy, AccountExpired, AccountLimited, AddressLimited, SiteError
+from tests.shared.redisserver import RedisServer, needs_redis, redis_server
+
+pytestmark = needs_redis
+
+LIMITED = Cooldown(AccountLimited("full", retry_after=60), 60, 60)
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with redis_server() as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "PROBE_PAUSE", 0.05)
+
+
+class Replica(Replicas):
+    """One that keeps what it is told."""
+
+    def __init__(self, url: str, slots: int = 1) -> None:
+        super().__init__(url, "toy", slots, lambda _: None)
+        self.news: list[News] = []
+
+    async def ask(self, account: str = "a", *, alone: bool = False) -> str | None:
+        return (await self.take(account, alone=alone)).lease
+
+
+@pytest.fixture
+async def make(server: RedisServer) -> AsyncIterator[Make]:
+    """Make replicas, which are closed in the end."""
+    async with AsyncExitStack() as stack:
+
+        async def started(slots: int = 1, url: str = server.url) -> Replica:
+            replica = Replica(url, slots)
+            await replica.start(replica.news.append)
+            stack.push_async_callback(replica.close)
+            return replica
+
+        yield started
+
+
+async def until(reached: Callable[[], Any], seconds: float = 10) -> None:
+    """Wait for what another process does, or what is heard."""
+    async with asyncio.timeout(seconds):
+        while not reached():  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.005)
+
+
+def same(refusal: SiteError, other: SiteError) -> bool:
+    return (type(refusal), refusal.message, refusal.retry_after) == (type(other), other.message, other.retry_after)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+async def test_no_more_leases_than_slots_among_all(make: Make, slots: int) -> None:
+    first, second = await make(slots), await make(slots)
+    held = [await first.ask() for _ in range(slots)]
+    assert None not in held
+    assert [await first.ask(), await second.ask()] == [None, None]
+    assert await second.ask("b") is not None
+    first.release("a", held[0])
+    await until(lambda: Freed("a") in second.news)
+    first_again, second_now = await first.ask(), await second.ask()
+    # Both had been turned away: the first place was the first one's.
+    assert (first_again is None, second_now is None) == (False, True)
+
+
+async def test_a_hundred_at_once(make: Make) -> None:
+    first, second = await make(), await make()
+    answers = await asyncio.gather(*(replica.ask() for replica in (first, second) for _ in range(50)))
+    assert len([answer for answer in answers if answer]) == 1
+
+
+async def test_replicas_take_turns_whoever_asks_more(make: Make) -> None:
+    greedy, modest = await make(), await make()
+    lease = await greedy.ask()
+    assert await modest.ask() is None
+    for _ in range(3):
+        greedy.release("a", lease)
+        assert await greedy.ask() is None
+        lease = await modest.ask()
+        assert lease is not None
+        assert await modest.ask() is None
+        modest.release("a", lease)
+        assert await modest.ask() is None
+        lease = await greedy.ask()
+        assert lease is not None
+        assert await modest.ask() is None
+
+
+async def test_a_place_in_the_queue_is_lost_by_who_no_longer_asks(
+    make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "PLACE_LIFE", 0.1)
+    first, second = await make(), await make()
+    lease = await first.ask()
+    assert await second.ask() is None
+    first.release("a", lease)
+    assert await first.ask() is None
+    await until(lambda: not server.keys("waiting"))
+    assert await first.ask() is not None
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_who_is_served_elsewhere_leaves_the_other_queues_if_nobody_else_waits(make: Make, alone: bool) -> None:
+    first, second = await make(), await make()
+    on_a, on_b = await first.ask("a"), await first.ask("b")
+    assert [await second.ask("a"), await second.ask("b")] == [None, None]
+    first.release("b", on_b)
+    await until(lambda: Freed("b") in second.news)
+    assert await second.ask("b", alone=alone) is not None
+    first.release("a", on_a)
+    assert (await first.ask("a") is not None) == alone
+
+
+async def test_one_who_is_cancelled_while_asking_has_no_lease(
+    make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "PLACE_LIFE", 0.1)
+    replica, other = await make(), await make()
+    for _ in range(20):
+        asking = asyncio.create_task(replica.ask())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert await replica.ask("b")
+    await until(lambda: len(server.leases()) == 1 and not server.keys("waiting"))
+    assert await other.ask() is not None
+
+
+async def test_a_lease_that_is_asked_for_after_a_release_comes_after_it(make: Make) -> None:
+    replica = await make()
+    for _ in range(50):
+        lease = await replica.ask()
+        assert lease is not None
+        replica.release("a", lease)
+
+
+async def test_a_lease_lasts_as_long_as_its_output_and_ends_with_its_replica(
+    make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "LEASE_LIFE", 0.3)
+    first, second = await make(), await make()
+    lease = await first.ask()
+    (began,) = server.leases().values()
+    await until(lambda: server.leases()[lease] > began + 3 * 0.3)
+    assert await second.ask() is None
+    for task in first._link._tasks:
+        task.cancel()
+    await until(lambda: not server.leases(), 0.3 + 0.2)
+    assert await second.ask() is not None
+
+
+async def test_closing_gives_all_back(server: RedisServer) -> None:
+    replica = Replica(server.url)
+    await replica.start(replica.news.append)
+    lease = await replica.ask()
+    assert lease is not None
+    replica.release("a", lease)
+    await replica.close()
+    assert server.leases() == {}
+
+
+@pytest.mark.parametrize("refusal", [AccountBarred, AccountBusy, AccountExpired, AccountLimited, AddressLimited])
+async def test_a_cool_down_is_told_at_once_and_to_who_asks(make: Make, refusal: type[SiteError]) -> None:
+    account = ADDRESS if refusal is AddressLimited else "a"
+    said = refusal("words", retry_after=30)
+    first, second = await make(), await make()
+    first.cool(account, Cooldown(said, 60, 60))
+    await until(lambda: second.news)
+    (news,) = second.news
+    assert same(news.cooldown.refusal, said)
+    taken = await second.take("a", alone=True)
+    told = taken.address if account == ADDRESS else taken.cooldown
+    assert taken.lease is not None
+    assert same(told.refusal, said)
+    assert told.seconds == 60
+    assert 59 < told.left <= 60
+    assert first.news == []
+
+
+async def test_a_cool_down_that_is_over_or_taken_back_is_none(make: Make, server: RedisServer) -> None:
+    first, second = await make(), await make()
+    first.cool("a", LIMITED)
+    first.clear("a")
+    await until(lambda: Changed("a", None) in second.news)
+    assert (await second.take("a", alone=True)).cooldown is None
+    first.cool("b", Cooldown(AccountBusy(), 0.05, 0.05))
+    await until(lambda: len(second.news) == 3)
+    await until(lambda: not server.keys("cooldown"))
+    assert (await second.take("b", alone=True)).cooldown is None
+
+
+async def test_values_are_kept_until_they_are_over_or_discarded(make: Make, server: RedisServer) -> None:
+    first, second = await make(), await make()
+    await first.store("credential", "a", b"one", None)
+    await first.store("session", "a", b"two", 60)
+    assert [await second.fetch("credential", "a"), await second.fetch("session", "a")] == [b"one", b"two"]
+    assert [server.client.ttl(f"chat-services:toy:{kind}:a") for kind in ("credential", "session")] == [-1, 60]
+    second.discard("session", "a", b"an older one")
+    assert await second.fetch("session", "a") == b"two"
+    second.discard("session", "a", b"two")
+    assert await second.fetch("session", "a") is None
+    assert await first.fetch("session", "a") is None
+
+
+async def test_one_exchange_at_a_time_among_all(make: Make) -> None:
+    running = most = 0
+
+    async def exchange(replica: Replica) -> None:
+        nonlocal running, most
+        async with replica.flight("a"):
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+
+    pair = [await make(), await make()]
+    await asyncio.gather(*(exchange(replica) for replica in pair for _ in range(3)))
+    assert most == 1
+
+
+async def test_an_exchange_is_not_waited_for_when_its_replica_is_dead(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "LEASE_LIFE", 0.2)
+    first, second = await make(), await make()
+    dead = first.flight("a")
+    await dead.__aenter__()
+    async with asyncio.timeout(5), second.flight("a"):
+        pass
+    await dead.__aexit__(None, None, None)
+
+
+async def test_without_redis_every_lease_is_given_and_put_right_later(make: Make, server: RedisServer) -> None:
+    first, second = await make(), await make()
+    kept, given_back = await first.ask("a"), await first.ask("b")
+    await first.store("conversation", "c1", b"old", 60)
+    server.kill()
+    during = await first.ask("c")
+    assert (await first.take("a", alone=True)).lease is not None
+    assert first.state == "away"
+    assert await second.ask("a") is not None
+    first.release("b", given_back)
+    first.cool("a", LIMITED)
+    first.clear("a")
+    await first.store("conversation", "c1", b"new", 60)
+    first.discard("session", "a", b"x")
+    async with first.flight("a"):
+        assert await first.fetch("conversation", "c1") == b"new"
+    server.start()
+    await until(lambda: (first.state, second.state) == ("ok", "ok"))
+    assert {kept, during} < set(server.leases())
+    assert server.keys("leases") == ["a", "c"]
+    assert await second.ask("c") is None
+    assert await second.ask("b") is not None
+    assert await second.fetch("conversation", "c1") == b"new"
+
+
+async def test_a_hung_redis_costs_one_time_out_and_what_it_knew_is_put_right(
+    make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "CALL_TIMEOUT", 0.2)
+    loop = asyncio.get_running_loop()
+    first, second = await make(), await make()
+    held = await first.ask("a")
+    server.signal(signal.SIGSTOP)
+    began = loop.time()
+    unknown = await asyncio.gather(*(first.ask(name) for name in "bcd"))
+    assert None not in unknown
+    assert 0.2 <= loop.time() - began < 0.4
+    began = loop.time()
+    for _ in range(100):
+        first.release("e", str(await first.ask("e")))
+    assert loop.time() - began < 0.2
+    first.release("a", held)
+    first.release("b", unknown[0])
+    server.signal(signal.SIGCONT)
+    await until(lambda: (first.state, second.state) == ("ok", "ok"))
+    assert set(server.leases()) == set(unknown[1:])
+    assert await second.ask("a") is not None
+
+
+async def test_redis_away_is_said_once_and_without_its_address(make: Make) -> None:
+    with structlog.testing.capture_logs() as logs, redis_server("--requirepass", "the-right-one") as locked:
+        replica = await make(url=locked.url.replace("unix://", "unix://:the-wrong-one@"))
+        for _ in range(10):
+            replica.release("a", str(await replica.ask()))
+        assert replica.state == "away"
+    assert [(line["log_level"], line["event"], line["reason"]) for line in logs] == [
+        ("warning", "redis_away", "AuthenticationError")
+    ]
+    assert "wrong" not in str(logs)
+
+
+async def test_values_for_later_are_bounded(make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas, "UNSAVED_MOST", 3)
+    replica = await make()
+    server.kill()
+    for number in range(5):
+        await replica.store("conversation", f"c{number}", b"x", None)
+    server.start()
+    await until(lambda: replica.state == "ok")
+    assert server.keys("conversation") == ["c2", "c3", "c4"]
+
+
+async def test_news_of_another_version_is_none() -> None:
+    for text in (b"", b"[]", b"{}", b'{"from": 1}', b'{"from":"r","account":"a","cooldown":{"refusal":"New"}}'):
+        assert read_news(text) is None
+        assert read_cooldown(text) is None
+    assert read_cooldown(None) is None
+
+
+@pytest.mark.parametrize("news", [Freed("a"), Changed("a", None)])
+async def test_news_reads_back(news: News) -> None:
+    assert read_news(write_news("r", news)) == ("r", news)
+
+
+async def test_a_cool_down_reads_back() -> None:
+    told = read_cooldown(write_cooldown(LIMITED), 7)
+    assert told is not None
+    assert same(told.refusal, LIMITED.refusal)
+    assert (told.seconds, told.left) == (60, 7)
+    read = read_news(write_news("r", Changed("a", LIMITED)))
+    assert read is not None
+    assert isinstance(read[1], Changed)
+    assert read[1].cooldown is not None
+    assert read[1].cooldown.left == 60
+
+
+async def test_alone_everything_is_granted_and_nothing_kept() -> None:
+    alone = Alone()
+    await alone.start(lambda _: None)
+    assert (await alone.take("a", alone=True)).lease is not None
+    alone.release("a", "")
+    alone.cool("a", LIMITED)
+    alone.clear("a")
+    async with alone.flight("a"):
+        await alone.store("session", "a", b"x", 1)
+    alone.discard("session", "a", b"x")
+    assert (alone.state, await alone.fetch("session", "a")) == ("", None)
+    await alone.close()
