@@ -1,6 +1,7 @@
 """A provider to an aiohttp application: routes, middlewares, life cycle."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -93,6 +94,9 @@ async def serve(app: web.Application, settings: Settings) -> None:
     runner = web.AppRunner(app, **SERVER)
     await runner.setup()
     await web.TCPSite(runner, settings.host, settings.port).start()
+    # What start-up made stays: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
     log.info("listening", service=service.provider.name, addresses=[list(a[:2]) for a in runner.addresses])
     await _signalled(service)
     await service.drain()
