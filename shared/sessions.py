@@ -141,9 +141,9 @@ class Sessions:
             return None
         try:
             session = self._session_type(**orjson.loads(text))
+            return session if session.expires_at > time.time() else None
         except (TypeError, ValueError):
             return None
-        return session if session.expires_at > time.time() else None
 
     def _landed(self, digest: str, task: asyncio.Task[Session]) -> None:
         del self._flights[digest]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import orjson
@@ -67,10 +67,15 @@ def _address(*schemes: str) -> _Kind:
     return _Kind("an address such as " + " or ".join(f"{s}://host:port" for s in schemes), parse)
 
 
+_REDIS_OPTIONS = {"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
+
+
 def _parse_redis(text: str) -> str:
     parts = urlsplit(text)
     place = parts.path if parts.scheme == "unix" else parts.hostname
-    if parts.scheme not in ("redis", "rediss", "unix") or not place or parts.port == 0 or any(map(str.isspace, text)):
+    options = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    known = options.keys() <= _REDIS_OPTIONS and all(map(str.isdigit, options.get("db", ())))
+    if parts.scheme not in ("redis", "rediss", "unix") or not place or not known or parts.port == 0 or " " in text:
         raise ValueError
     return text
 

@@ -16,8 +16,10 @@ class Halves:
         """Take the next piece; give the characters that are whole."""
         if self._open:
             text = self._open + text
+            self._open = ""
         closed = without_open_half(text)
-        self._open = text[len(closed) :]
+        if len(closed) < len(text):
+            self._open = text[-1]
         return whole(closed)
 
     def flush(self) -> str:

@@ -10,22 +10,21 @@ from contextlib import asynccontextmanager
 from services.emohaa import refusals
 from services.emohaa.prompt import prompt, query
 from services.emohaa.reply import EmohaaDecoder
-from services.emohaa.session import EmohaaSession, read_credential
+from services.emohaa.session import EmohaaAccount, EmohaaLease, read_credential
 from services.emohaa.sign import signature
 from services.emohaa.site import EmohaaSite
-from shared.accounts import Account, Lease
 from shared.errors import RequestRefused
 from shared.openai.requests import ChatRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation, Credential, Model
+from shared.terms import Conversation, Credential, Model, TokenSession
 from shared.upstream.client import Answer
-from shared.upstream.sse import SseFramer
+from shared.upstream.sse import EVENT_STREAM, SseFramer
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-class Emohaa(Provider[Credential, EmohaaSession]):
+class Emohaa(Provider[Credential, TokenSession]):
     """echo.turing-world.com: chat."""
 
     name = "emohaa"
@@ -39,9 +38,9 @@ class Emohaa(Provider[Credential, EmohaaSession]):
         """Take the token whole: it is a JWT that the site alone reads."""
         return read_credential(token)
 
-    async def exchange(self, credential: Credential) -> tuple[EmohaaSession, Credential]:
+    async def exchange(self, credential: Credential) -> tuple[TokenSession, Credential]:
         """Exchange nothing: the calls carry the token itself."""
-        return EmohaaSession(math.inf, credential.token), credential
+        return TokenSession(math.inf, credential.token), credential
 
     def read_id(self, text: str) -> Conversation | None:
         """Read a UUID."""
@@ -53,7 +52,7 @@ class Emohaa(Provider[Credential, EmohaaSession]):
             raise RequestRefused(refusals.TOO_LONG)
 
     @asynccontextmanager
-    async def chat(self, request: ChatRequest, lease: Lease[Credential, EmohaaSession]) -> AsyncIterator[Reply]:
+    async def chat(self, request: ChatRequest, lease: EmohaaLease) -> AsyncIterator[Reply]:
         """Open a conversation unless the request continues one, then ask."""
         session = await lease.account.session()
         conversation = request.conversation or await self._open(session)
@@ -70,29 +69,27 @@ class Emohaa(Provider[Credential, EmohaaSession]):
         )
         url = f"{self.site.base}/chat?{asked}"
         async with self.upstream.stream("GET", url, kind="chat", headers=headers) as call:
-            frames = await FrameStream.open(
-                call, SseFramer(), content_type="text/event-stream", refuse=refusals.refusal
-            )
+            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
             yield Reply(frames, EmohaaDecoder(), lease.made)
 
-    async def forget(self, conversation: Conversation, account: Account[Credential, EmohaaSession]) -> None:
+    async def forget(self, conversation: Conversation, account: EmohaaAccount) -> None:
         """Delete a conversation."""
         path = f"/conv?{query(cid=conversation.id)}"
         refusals.said(await self._call(await account.session(), "DELETE", path, kind="delete"), named=True)
 
-    async def check(self, account: Account[Credential, EmohaaSession]) -> bool:
+    async def check(self, account: EmohaaAccount) -> bool:
         """Ask for the list of the account's conversations."""
         path = f"/convs?{query(role=self.site.role)}"
         return refusals.is_alive(await self._call(await account.session(), "GET", path, kind="check"))
 
-    async def _open(self, session: EmohaaSession) -> Conversation:
+    async def _open(self, session: TokenSession) -> Conversation:
         answer = await self._call(session, "GET", "/generate/id?create=true", kind="open")
         return Conversation(refusals.conversation_id(answer))
 
-    async def _call(self, session: EmohaaSession, method: str, path: str, *, kind: str) -> Answer:
+    async def _call(self, session: TokenSession, method: str, path: str, *, kind: str) -> Answer:
         return await self.upstream.call(method, self.site.base + path, kind=kind, headers=self._headers(session))
 
-    def _headers(self, session: EmohaaSession) -> dict[str, str]:
+    def _headers(self, session: TokenSession) -> dict[str, str]:
         # From 0.1 on Python writes a float as JavaScript does, never with an exponent.
         nonce = repr(random.uniform(0.1, 1))
         return self.site.headers(session.token) | signature(time.time_ns() // 1_000_000, nonce)

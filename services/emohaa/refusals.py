@@ -16,9 +16,10 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.logs import shape
-from shared.surrogates import whole
 from shared.upstream.client import Answer
 from shared.upstream.json import loads
+from shared.upstream.refusals import ADDRESS_TOO_LONG, one_line, unknown_shape
+from shared.upstream.shapes import as_object
 
 EXPIRED = (
     "The site does not take this account token: log in at echo.turing-world.com again and copy `token` from its "
@@ -35,11 +36,7 @@ _BY_STATUS: Mapping[float, type[SiteError]] = {
 }
 """By the `status` of an error object, else the HTTP status."""
 
-_TOO_LONG = (413, 414, 431)
-"""HTTP statuses with which a web server refuses an address by its length."""
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
-_WORDS_LIMIT = 200
-"""Characters of the site's words that are passed on."""
 
 _ID = re.compile(r"(?=.*[0-9])[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 """A new conversation's id: a UUID as far as known; a word without a digit says something else."""
@@ -47,14 +44,14 @@ _ID = re.compile(r"(?=.*[0-9])[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 def problem(value: Any, status: int = 0, retry_after: float | None = None) -> SiteError | None:
     """Say what a JSON value refuses, None when it refuses nothing; HTTP status and `Retry-After` came with it."""
-    told: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    told = as_object(value)
     stated: Any = told.get("status")
     code: float = stated if type(stated) in (int, float) else status
     if code < _CLIENT_ERROR:
         return None
     kind = _BY_STATUS.get(code, UpstreamUnavailable if code >= _SERVER_ERROR else RequestRefused)
     words = [words for name in ("title", "detail") if isinstance(words := told.get(name), str)]
-    text = whole(" ".join(" ".join(words).split()))[:_WORDS_LIMIT]
+    text = one_line(" ".join(words))
     message = f"The site says: {text}" if text else f"The site refused with status {code:g}."
     return kind(EXPIRED if kind is AccountExpired else message, retry_after=retry_after)
 
@@ -71,12 +68,14 @@ def refusal(answer: Answer) -> SiteError:
 def said(answer: Answer, *, named: bool = False) -> Any:
     """Give what a reply says, JSON or else a text; raise what it refuses. `named`: its call named a conversation."""
     value: Any = answer.body.decode("utf-8", "replace").strip()
-    if answer.status in _TOO_LONG:
+    if answer.status in ADDRESS_TOO_LONG:
         raise RequestRefused(TOO_LONG)
     if value.startswith("<"):
         raise UpstreamUnavailable(AWAY)
-    with suppress(ValueError):
-        value = loads(value)
+    # Most replies are nothing or a bare id: to find that these are no JSON takes longer than the rest of it.
+    if value and not _ID.fullmatch(value):
+        with suppress(ValueError):
+            value = loads(value)
     error = problem(value, answer.status, answer.retry_after)
     if isinstance(error, ConversationUnknown) and not named:
         raise UpstreamChanged("The site no longer knows this call.", shape=shape(value))
@@ -108,4 +107,4 @@ def is_alive(answer: Answer) -> bool:
 def _unknown(value: Any) -> SiteError:
     if value in (None, ""):
         return UpstreamUnavailable(AWAY)
-    return UpstreamChanged("The site answered in an unknown shape.", shape=shape(value))
+    return unknown_shape(value)

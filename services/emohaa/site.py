@@ -3,32 +3,24 @@
 Every field can be set from the environment; mappings are given as JSON.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import frozen
 
-from shared.terms import Site
+from shared.browser import BrowserSite, chrome
 
 
 @frozen
-class EmohaaSite(Site):
+class EmohaaSite(BrowserSite):
     """The site as its web page of Chrome 122 calls it."""
 
     hosts: frozenset[str] = frozenset({"ai-role.cn"})
     base: str = "https://ai-role.cn/echo-prod"
-    """Before every path."""
     page: str = "https://echo.turing-world.com"
     """The web page, as Origin and Referer."""
 
-    user_agent: str = (
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-        "Chrome/122.0.0.0 Safari/537.36"
-    )
+    user_agent: str = chrome(122)
     sec_ch_ua: str = '"Chromium";v="122", "Not(A:Brand";v="24", "Google Chrome";v="122"'
-    sec_ch_ua_platform: str = '"Windows"'
-    extra_headers: Mapping[str, str] = field(factory=dict)
-    """Headers added to every call, or put in the place of one of the same name."""
 
     role: str = "echo"
     """Who answers."""
@@ -46,12 +38,6 @@ class EmohaaSite(Site):
             "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
             "Origin": self.page,
             "Referer": f"{self.page}/",
-            "Sec-Ch-Ua": self.sec_ch_ua,
-            "Sec-Ch-Ua-Mobile": "?0",
-            "Sec-Ch-Ua-Platform": self.sec_ch_ua_platform,
-            "Sec-Fetch-Dest": "empty",
-            "Sec-Fetch-Mode": "cors",
-            "Sec-Fetch-Site": "same-origin",
-            "User-Agent": self.user_agent,
+            **self.browser_headers(),
             **self.extra_headers,
         }

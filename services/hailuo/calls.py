@@ -1,8 +1,6 @@
 """The site's calls: the query and headers each carries, and how its replies are read."""
 
-import random
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -10,16 +8,16 @@ from typing import Any
 from attrs import frozen
 
 from services.hailuo import refusals, sign
-from services.hailuo.session import HailuoCredential, HailuoSession, device_of
+from services.hailuo.session import HailuoSession, device_of
 from services.hailuo.site import HailuoSite
 from shared.errors import AccountExpired, SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.logs import shape
+from shared.terms import Credential
 from shared.upstream.client import Call, Upstream
-from shared.upstream.json import dumps
+from shared.upstream.json import JSON, dumps
 from shared.upstream.multipart import Field, File, encode
-
-JSON = "application/json"
-STREAM = "text/event-stream"
+from shared.upstream.sse import EVENT_STREAM
+from shared.uuids import Uuids
 
 
 @frozen
@@ -37,15 +35,13 @@ class Calls:
     def __init__(self, site: HailuoSite, upstream: Upstream) -> None:
         self.site = site
         self._upstream = upstream
-        # A random node in place of this machine's address, with the bit that marks it as such.
-        self._node = random.getrandbits(48) | 1 << 40
-        self._sequence = random.getrandbits(14)
+        self._uuids = Uuids()
 
     def fresh_uuid(self) -> str:
-        """Give a new UUID of version 1; its second half is the same while the process lives."""
-        return str(uuid.uuid1(self._node, self._sequence))
+        """Give a new UUID."""
+        return str(self._uuids.fresh())
 
-    async def register(self, credential: HailuoCredential) -> HailuoSession:
+    async def register(self, credential: Credential) -> HailuoSession:
         """Register a device for an account."""
         name = self.fresh_uuid()
         target = self._target(self.site.register_path, name)
@@ -140,7 +136,7 @@ class Calls:
         content_type, body = encode(parts)
         headers = {
             **self._headers(session.token, target, content, content_type),
-            "Accept": STREAM,
+            "Accept": EVENT_STREAM,
             "Referer": referer,
         }
         return self._upstream.stream("POST", self.site.base + target.signed, kind=kind, headers=headers, body=body)

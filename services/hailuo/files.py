@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from email.utils import formatdate
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -11,27 +10,21 @@ from services.hailuo import refusals, sign
 from services.hailuo.calls import Calls
 from services.hailuo.prompt import Upload
 from services.hailuo.session import HailuoSession
-from shared.attachments import Attached, Attachment
+from shared.attachments import Attachment
 from shared.upstream.client import Upstream
+from shared.upstream.shapes import text_of
 
 _UNTYPED = "application/octet-stream"
 _OK = 200
 
 
-async def upload_all(
-    calls: Calls, upstream: Upstream, session: HailuoSession, account_key: str, attached: Attached
-) -> list[Upload]:
-    """Upload a request's files, each once per account; give them as they are named in a chat, in their order."""
-    return await attached.uploaded(account_key, partial(upload, calls, upstream, session))
-
-
 async def upload(calls: Calls, upstream: Upstream, session: HailuoSession, file: Attachment) -> Upload:
-    """Upload one file, under a name of its own."""
+    """Upload a file, under a name of its own; give it as it is named in a chat."""
     name = calls.fresh_uuid() + PurePosixPath(file.name).suffix
     type_ = None if file.type == _UNTYPED else file.type
     policy = await calls.get(session, calls.site.policy_path, kind="policy")
-    directory, bucket = refusals.text_of(policy, "dir"), refusals.text_of(policy, "bucketName")
-    endpoint = refusals.text_of(policy, "endpoint").partition("://")
+    directory, bucket = text_of(policy, "dir"), text_of(policy, "bucketName")
+    endpoint = text_of(policy, "endpoint").partition("://")
     host = endpoint[2] or endpoint[0]
     path = f"{directory}/{name}"
     answer = await upstream.fetch(
@@ -64,8 +57,8 @@ async def upload(calls: Calls, upstream: Upstream, session: HailuoSession, file:
 
 
 def _store_headers(policy: Mapping[str, Any], resource: str, type_: str | None, data: bytes) -> dict[str, str]:
-    token, date, md5 = refusals.text_of(policy, "securityToken"), formatdate(usegmt=True), sign.content_md5(data)
-    secret, key = refusals.text_of(policy, "accessKeySecret"), refusals.text_of(policy, "accessKeyId")
+    token, date, md5 = text_of(policy, "securityToken"), formatdate(usegmt=True), sign.content_md5(data)
+    secret, key = text_of(policy, "accessKeySecret"), text_of(policy, "accessKeyId")
     signature = sign.store_signature(secret, md5=md5, type_=type_ or "", date=date, token=token, resource=resource)
     return {
         "x-oss-date": date,

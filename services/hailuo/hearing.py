@@ -4,6 +4,7 @@ from services.hailuo.refusals import NOTHING_HEARD, refused, status_of
 from shared.errors import UpstreamChanged
 from shared.surrogates import whole
 from shared.upstream.json import loads
+from shared.upstream.shapes import inner
 from shared.upstream.sse import SseFrame
 
 HEARD_EVENT = "asr_chunk"
@@ -25,8 +26,7 @@ def heard(frame: SseFrame) -> str | None:
         raise refused(status)
     if frame.event != HEARD_EVENT:
         return None
-    data = payload.get("data") if isinstance(payload, dict) else None
-    text = data.get("text") if isinstance(data, dict) else None
+    text = inner(payload, "data", "text")
     if not isinstance(text, str):
         raise UpstreamChanged("The site left out what it heard.")
     return whole(text)

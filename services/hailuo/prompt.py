@@ -4,13 +4,10 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
-from shared.openai.messages import Message, TextPart
-from shared.prompts import without_pictures
+from shared.openai.messages import Message
+from shared.prompts import with_attention, without_pictures
 from shared.surrogates import whole
 from shared.upstream.json import dumps
-
-ATTENTION = Message("system", (TextPart("关注用户最新发送文件和消息"),))
-"""Put before a last message that carries files."""
 
 NO_SEARCH = "nosearch"
 """In a model name: the site does not search."""
@@ -68,9 +65,7 @@ def prompt(messages: Sequence[Message], *, continued: bool) -> str:
     """
     if continued or len(messages) < 2:
         return whole("".join(f"{text}\n" for message in messages for text in _texts(message)))
-    *earlier, last = messages
-    attention = [ATTENTION] if last.files else []
-    lines = [f"{message.role}:{text}\n" for message in [*earlier, *attention, last] for text in _texts(message)]
+    lines = [f"{message.role}:{text}\n" for message in with_attention(messages) for text in _texts(message)]
     return whole(without_pictures(f"{''.join(lines)}assistant:\n".strip(_JS_BLANKS)))
 
 

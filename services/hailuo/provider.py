@@ -3,36 +3,35 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from services.hailuo import files, prompt, voices
-from services.hailuo.calls import STREAM, Calls
+from services.hailuo.calls import Calls
 from services.hailuo.hearing import heard
 from services.hailuo.refusals import refusal
 from services.hailuo.reply import HailuoDecoder
-from services.hailuo.session import HailuoCredential, HailuoSession, read_credential
+from services.hailuo.session import HailuoAccount, HailuoLease, HailuoSession, read_credential
 from services.hailuo.site import HailuoSite
 from services.hailuo.speech import Speeches
-from shared.accounts import Account, Lease
+from shared.accounts import Lease
 from shared.errors import AccountExpired, RequestRefused, UpstreamUnavailable
 from shared.openai.requests import ChatRequest, SpeechRequest, TranscriptionRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation, Model
+from shared.terms import Conversation, Credential, Model
 from shared.upstream.client import Upstream
-from shared.upstream.sse import SseFramer
+from shared.upstream.sse import EVENT_STREAM, SseFramer
 
 _ID = re.compile(r"[0-9]{18,20}")
 
-HailuoAccount = Account[HailuoCredential, HailuoSession]
-HailuoLease = Lease[HailuoCredential, HailuoSession]
 
-
-class Hailuo(Provider[HailuoCredential, HailuoSession]):
+class Hailuo(Provider[Credential, HailuoSession]):
     """hailuoai.com: chat, speech, speech recognition."""
 
     name = "hailuo"
     site_type = HailuoSite
+    site: HailuoSite
     default_model = "hailuo"
     models = tuple(
         map(
@@ -60,11 +59,11 @@ class Hailuo(Provider[HailuoCredential, HailuoSession]):
         self._speeches = Speeches(self._calls, upstream)
         self._replacements = voices.read_replacements(site.replace_audio_model)
 
-    def credential(self, token: str) -> HailuoCredential:
-        """Take the token whole."""
+    def credential(self, token: str) -> Credential:
+        """Take the token whole: it is a JWT, and names a device."""
         return read_credential(token)
 
-    async def exchange(self, credential: HailuoCredential) -> tuple[HailuoSession, HailuoCredential]:
+    async def exchange(self, credential: Credential) -> tuple[HailuoSession, Credential]:
         """Register a device; the token stays as it is."""
         return await self._calls.register(credential), credential
 
@@ -76,9 +75,8 @@ class Hailuo(Provider[HailuoCredential, HailuoSession]):
     async def chat(self, request: ChatRequest, lease: HailuoLease) -> AsyncIterator[Reply]:
         """Upload the files of the last message, then ask."""
         session = await lease.account.session()
-        uploads = []
-        if request.attached:
-            uploads = await files.upload_all(self._calls, self.upstream, session, lease.account.key, request.attached)
+        upload = partial(files.upload, self._calls, self.upstream, session)
+        uploads = await request.attached.uploaded(lease.account.key, upload)
         continued = request.conversation
         text = prompt.prompt(request.messages, continued=continued is not None)
         async with self._calls.chat(
@@ -88,7 +86,7 @@ class Hailuo(Provider[HailuoCredential, HailuoSession]):
             search_mode=prompt.search_mode(request.model),
             form=prompt.form(uploads, text),
         ) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=STREAM, refuse=refusal)
+            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
             yield Reply(frames, HailuoDecoder(), lease.made)
 
     async def forget(self, conversation: Conversation, account: HailuoAccount) -> None:
@@ -124,7 +122,7 @@ class Hailuo(Provider[HailuoCredential, HailuoSession]):
         """Speak to the site, and leave as soon as it has told what it heard."""
         session: HailuoSession = await lease.account.session()
         async with self._calls.hear(session, request.audio) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=STREAM, refuse=refusal)
+            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
             while (batch := await frames.read()) is not None:
                 for frame in batch:
                     if (text := heard(frame)) is not None:
@@ -132,5 +130,4 @@ class Hailuo(Provider[HailuoCredential, HailuoSession]):
         raise UpstreamUnavailable("The site did not tell what it heard.")
 
     def _voice(self, request: SpeechRequest) -> str:
-        site: HailuoSite = self.site
-        return voices.voice_of(request.voice, request.model, self._replacements, site.more_voices)
+        return voices.voice_of(request.voice, request.model, self._replacements, self.site.more_voices)

@@ -15,13 +15,12 @@ from shared.errors import (
     ContentBlocked,
     ConversationUnknown,
     SiteError,
-    UpstreamChanged,
     UpstreamUnavailable,
 )
-from shared.logs import shape
-from shared.surrogates import whole
 from shared.upstream import json
 from shared.upstream.client import Answer
+from shared.upstream.refusals import ByWords, is_page, kind_by_words, no_data, no_json, own_words, unknown_shape
+from shared.upstream.shapes import as_object, text_of
 
 EXPIRED = (
     "The site does not take this account token: log in at hailuoai.com again and copy `_token` from its Local Storage."
@@ -30,7 +29,7 @@ EXPIRED = (
 NOTHING_HEARD = 1200041
 """The code with which the site says that a sound has no speech in it."""
 
-_BY_WORDS: tuple[tuple[re.Pattern[str], type[SiteError]], ...] = (
+_BY_WORDS: ByWords = (
     (re.compile("频繁|正在(生成|回复|回答|进行)|too many requests", re.IGNORECASE), AccountBusy),
     (re.compile("封禁|禁言|冻结|封号|banned", re.IGNORECASE), AccountBarred),
     (re.compile("用完|上限|额度|次数|quota|limit exceeded", re.IGNORECASE), AccountLimited),
@@ -54,9 +53,6 @@ _ENVELOPES = (
 )
 """Where a code and its words stand: in which inner object (or the value itself), under which names."""
 
-_WORDS_LIMIT = 200
-"""Characters of the site's words that are passed on."""
-
 _OK = 200
 
 
@@ -75,13 +71,13 @@ def status_of(payload: Any) -> Status | None:
     for holder, code_name, words_name in _ENVELOPES:
         said = payload.get(holder) if holder else payload
         if isinstance(said, dict) and type(code := said.get(code_name)) is int:
-            return Status(code, _sober(said.get(words_name)))
+            return Status(code, own_words(said.get(words_name)))
     return None
 
 
 def refused(status: Status, default: type[SiteError] = UpstreamUnavailable) -> SiteError:
     """Say what a status other than 0 means; one whose words tell nothing is of the `default` class."""
-    kind = next((known for pattern, known in _BY_WORDS if pattern.search(status.words)), default)
+    kind = kind_by_words(_BY_WORDS, status.words) or default
     if kind is AccountExpired:
         return AccountExpired(EXPIRED)
     said = status.words or f"code {status.code}"
@@ -98,23 +94,11 @@ def data(answer: Answer, default: type[SiteError] = UpstreamUnavailable) -> Mapp
 
     `default` is the class of a refusal whose words tell nothing.
     """
-    try:
-        payload = json.loads(answer.body)
-    except ValueError:
-        payload = None
+    payload = json.loads_any(answer.body)
     status = status_of(payload)
     if answer.status != _OK or status is None or status.code != 0:
         raise _refusal(answer, default)
-    value = payload.get("data")
-    return value if isinstance(value, dict) else {}
-
-
-def text_of(value: Mapping[str, Any], name: str) -> str:
-    """Give a text that a reply must have; raise `UpstreamChanged` when it is missing or empty."""
-    text = value.get(name)
-    if not isinstance(text, str) or not text:
-        raise UpstreamChanged(f"The site left out `{name}` in the reply to a call.", shape=shape(value))
-    return text
+    return as_object(payload.get("data"))
 
 
 def id_of(value: Mapping[str, Any], name: str) -> str | int:
@@ -143,7 +127,7 @@ def _refusal(answer: Answer, default: type[SiteError]) -> SiteError:
         return refused(status, _BY_STATUS.get(answer.status, default))
     if answer.status != _OK:
         return _of_status(answer)
-    return UpstreamChanged("The site answered in an unknown shape.", shape=shape(payload))
+    return unknown_shape(payload)
 
 
 def _of_status(answer: Answer) -> SiteError:
@@ -153,30 +137,10 @@ def _of_status(answer: Answer) -> SiteError:
 
 def _of_no_json(answer: Answer) -> SiteError:
     """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
-    page = "html" in answer.content_type or answer.body.lstrip()[:1] == b"<"
-    seconds = _retry_after(answer)
-    if answer.status == AddressLimited.status and seconds is not None:
-        return AddressLimited(retry_after=seconds)
-    if answer.status != _OK and not page:
+    if answer.status == AddressLimited.status and answer.retry_after is not None:
+        return AddressLimited(retry_after=answer.retry_after)
+    if answer.status != _OK and not is_page(answer):
         return _of_status(answer)
-    if page or not answer.body:
-        return UpstreamUnavailable(
-            f"The site answered with {'a page' if page else 'nothing'} (HTTP {answer.status}) instead of data; "
-            "it may be down, or may not take calls from this network address."
-        )
-    return UpstreamChanged(
-        "The site answered with something else than JSON.", shape=f"{answer.content_type}: {len(answer.body)} bytes"
-    )
-
-
-def _sober(words: Any) -> str:
-    """Give the site's own words, on one line and not too many; empty when there are none, or a page."""
-    if not isinstance(words, str) or words.lstrip().startswith("<"):
-        return ""
-    return whole(" ".join(words.split()))[:_WORDS_LIMIT]
-
-
-def _retry_after(answer: Answer) -> float | None:
-    """Read the `Retry-After` header, in seconds; the form with a date is not used here."""
-    value = answer.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else None
+    if is_page(answer) or not answer.body:
+        return no_data(answer)
+    return no_json(answer)

@@ -9,10 +9,11 @@ from typing import Any
 
 from services.hailuo.refusals import refused, status_of
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Unknown
-from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.surrogates import whole, without_open_half
 from shared.terms import Conversation
 from shared.upstream.json import loads
+from shared.upstream.refusals import unreadable
+from shared.upstream.shapes import as_address, as_list, as_text, inner
 from shared.upstream.sse import SseFrame
 
 TEXT_EVENT = "message_result"
@@ -46,7 +47,7 @@ class HailuoDecoder:
         try:
             payload = loads(frame.data)
         except ValueError:
-            return self._close(Failed(_unreadable(frame)))
+            return self._close(Failed(unreadable(frame)))
         if type(payload) is not dict:
             return [Unknown("malformed event")]
         type_ = payload.get("type")
@@ -113,23 +114,14 @@ class HailuoDecoder:
 
     def _refer(self, extra: Any, out: list[Delta]) -> None:
         """Give the sources of the site's search, each once."""
-        found = extra.get("netSearchStatus") if type(extra) is dict else None
-        links = found.get("linkDetail") if type(found) is dict else None
-        for link in links if type(links) is list else ():
-            url = link.get("url") if type(link) is dict else None
-            if type(url) is str and url not in self._urls and url.startswith(("https://", "http://")):
+        for link in as_list(inner(extra, "netSearchStatus", "linkDetail")):
+            url = as_address(inner(link, "url"))
+            if url and url not in self._urls:
                 self._urls.add(url)
-                title = link.get("detail")
-                out.append(Reference(whole(url), whole(title) if type(title) is str else "", whole(url)))
+                out.append(Reference(url, as_text(inner(link, "detail")), url))
 
 
 def _id(value: Any) -> str:
     """Give an id as it may stand in an address; empty when it is none. `0` stands for no conversation."""
     text = str(value) if type(value) in (str, int) else ""
     return text if text != "0" and _ID.fullmatch(text) else ""
-
-
-def _unreadable(frame: SseFrame) -> SiteError:
-    if not frame.whole:
-        return UpstreamUnavailable("The site broke off in the middle of its answer.")
-    return UpstreamChanged("The site sent an event that is not JSON.", shape=f"{len(frame.data)} bytes")

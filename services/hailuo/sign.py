@@ -5,8 +5,6 @@ import hashlib
 import hmac
 from urllib.parse import quote
 
-NO_BODY = "{}"
-"""What GET and DELETE carry, and are signed with."""
 VOICE_HEAD = 1024
 """Bytes of a sound that its signature covers."""
 
@@ -14,7 +12,7 @@ VOICE_HEAD = 1024
 def signature(target: str, content: str, unix: str, secret: str) -> str:
     """Give the header `Yy` of one call.
 
-    `target` is its path and query, `content` what stands for its body: the JSON text, `NO_BODY`, or what
+    `target` is its path and query, `content` what stands for its body: the JSON text (of GET and DELETE too), or what
     `chat_content` or `sound_content` give. `unix` is the time in its query, `secret` the site's constant.
     """
     # What JavaScript's encodeURIComponent leaves as it is.

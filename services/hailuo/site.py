@@ -3,11 +3,9 @@
 Every field can be set from the environment; lists are separated by commas, mappings are given as JSON.
 """
 
-from collections.abc import Mapping
-
 from attrs import field, frozen
 
-from shared.terms import Site
+from shared.browser import BrowserSite, chrome
 
 _QUERY = (
     "device_platform=web&app_id={app_id}&version_code={version_code}&uuid={uuid}&device_id={device_id}"
@@ -17,12 +15,11 @@ _QUERY = (
 
 
 @frozen
-class HailuoSite(Site):
+class HailuoSite(BrowserSite):
     """The site as its web page of Chrome 127 calls it."""
 
     hosts: frozenset[str] = frozenset({"hailuoai.com"})
     base: str = "https://hailuoai.com"
-    """Before every path."""
 
     app_id: str = "3001"
     version_code: str = "22200"
@@ -33,18 +30,12 @@ class HailuoSite(Site):
     character_id: str = "1"
     """The assistant that is talked to, and whose voice is set."""
 
-    user_agent: str = (
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-        "Chrome/127.0.0.0 Safari/537.36"
-    )
+    user_agent: str = chrome(127)
     sec_ch_ua: str = '"Not)A;Brand";v="99", "Google Chrome";v="127", "Chromium";v="127"'
-    sec_ch_ua_platform: str = '"Windows"'
     sentry_release: str = "CI7N-1MjJnx5pru-bzzhR"
     sentry_public_key: str = "6cf106db5c7b7262eae7cc6b411c776a"
     upload_user_agent: str = "aliyun-sdk-nodejs/6.21.0 Node.js v20.18.1 on Linux 64-bit"
     """What the file store hears."""
-    extra_headers: Mapping[str, str] = field(factory=dict)
-    """Headers added to every call, or put in the place of one of the same name."""
 
     register_path: str = "/v1/api/user/device/register"
     user_path: str = "/v1/api/user/info"
@@ -78,13 +69,7 @@ class HailuoSite(Site):
             "Pragma": "no-cache",
             "Priority": "u=1, i",
             "Referer": f"{self.base}/",
-            "Sec-Ch-Ua": self.sec_ch_ua,
-            "Sec-Ch-Ua-Mobile": "?0",
-            "Sec-Ch-Ua-Platform": self.sec_ch_ua_platform,
-            "Sec-Fetch-Dest": "empty",
-            "Sec-Fetch-Mode": "cors",
-            "Sec-Fetch-Site": "same-origin",
-            "User-Agent": self.user_agent,
+            **self.browser_headers(),
             **self.extra_headers,
         }
 

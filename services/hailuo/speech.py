@@ -10,17 +10,17 @@ from itertools import pairwise
 from typing import Any
 
 from services.hailuo import refusals
-from services.hailuo.calls import STREAM, Calls
+from services.hailuo.calls import Calls
 from services.hailuo.prompt import repeat_prompt
 from services.hailuo.reply import HailuoDecoder
-from services.hailuo.session import HailuoCredential, HailuoSession
-from shared.accounts import Lease
+from services.hailuo.session import HailuoLease, HailuoSession
 from shared.deltas import Failed, Finish, Text
 from shared.errors import RequestRefused, SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.logs import get_logger
 from shared.reply import FrameStream, Reply
 from shared.upstream.client import Upstream
-from shared.upstream.sse import SseFramer
+from shared.upstream.shapes import as_list
+from shared.upstream.sse import EVENT_STREAM, SseFramer
 
 log = get_logger(__name__)
 
@@ -34,8 +34,6 @@ PART_LIMIT = 64 * 1024 * 1024
 """Bytes of one part, which is some seconds long."""
 LIKENESS = 0.8
 """How alike a text and its second repetition must be: a slip of the pen is spoken, an answer is not."""
-
-HailuoLease = Lease[HailuoCredential, HailuoSession]
 
 
 def same(text: str, said: str) -> bool:
@@ -113,7 +111,7 @@ class Speeches:
         said = ""
         whole = False
         async with self._calls.chat(session, repeat_prompt(text), chat="") as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=STREAM, refuse=refusals.refusal)
+            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
             async for deltas in Reply(frames, decoder, lease.made):
                 for delta in deltas:
                     match delta:
@@ -203,7 +201,7 @@ async def _given(
 
 def _urls(value: Any, known: Sequence[str]) -> list[str]:
     """Read the list of parts, which only grows; an address may be signed anew each time."""
-    urls = [url for url in value if isinstance(url, str) and url] if isinstance(value, list) else []
+    urls = [url for url in as_list(value) if isinstance(url, str) and url]
     if len(urls) < len(known):
         urls += known[len(urls) :]
     if any(_path(new) != _path(old) for new, old in zip(urls, known, strict=False)):

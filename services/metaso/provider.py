@@ -6,19 +6,17 @@ from contextlib import asynccontextmanager
 
 from services.metaso import prompt, refusals
 from services.metaso.reply import MetasoDecoder
-from services.metaso.session import MetasoCredential, MetasoSession, read_credential
+from services.metaso.session import MetasoAccount, MetasoCredential, MetasoLease, MetasoSession, read_credential
 from services.metaso.site import MetasoSite
-from shared.accounts import Account, Lease
 from shared.errors import RequestRefused
 from shared.openai.requests import ChatRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
 from shared.terms import Conversation, Model
 from shared.upstream.client import Answer
-from shared.upstream.json import dumps
-from shared.upstream.sse import SseFramer
+from shared.upstream.json import JSON, dumps
+from shared.upstream.sse import EVENT_STREAM, SseFramer
 
-EVENTS = "text/event-stream"
 _NO_WEBVIEW = {"Is-Mini-Webview": "0"}
 
 
@@ -54,7 +52,7 @@ class Metaso(Provider[MetasoCredential, MetasoSession]):
             raise RequestRefused("The last message has no text: there is nothing to search for.")
 
     @asynccontextmanager
-    async def chat(self, request: ChatRequest, lease: Lease[MetasoCredential, MetasoSession]) -> AsyncIterator[Reply]:
+    async def chat(self, request: ChatRequest, lease: MetasoLease) -> AsyncIterator[Reply]:
         """Open a session at the site for the question, then search."""
         asked = prompt.read_question(request)
         session = await lease.account.session()
@@ -62,12 +60,12 @@ class Metaso(Provider[MetasoCredential, MetasoSession]):
         conversation = Conversation(refusals.session_id(await self._open(asked, session, cookie)))
         lease.made(conversation)
         url = prompt.search_url(self.site, asked, conversation, session.meta_token)
-        headers = {**self.site.headers(EVENTS), **cookie}
+        headers = {**self.site.headers(EVENT_STREAM), **cookie}
         async with self.upstream.stream("GET", url, kind="chat", headers=headers) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENTS, refuse=refusals.refusal)
+            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
             yield Reply(frames, MetasoDecoder(), lease.made)
 
-    async def check(self, account: Account[MetasoCredential, MetasoSession]) -> bool:
+    async def check(self, account: MetasoAccount) -> bool:
         """Ask the site who the account is."""
         headers = {**self.site.headers(), "Cookie": account.credential.cookie, **_NO_WEBVIEW}
         url = self.site.base + self.site.check_path
@@ -76,7 +74,7 @@ class Metaso(Provider[MetasoCredential, MetasoSession]):
     async def _open(self, asked: prompt.Question, session: MetasoSession, cookie: dict[str, str]) -> Answer:
         headers = {
             **self.site.headers(),
-            "Content-Type": "application/json",
+            "Content-Type": JSON,
             **cookie,
             "Token": session.meta_token,
             **_NO_WEBVIEW,

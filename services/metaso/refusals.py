@@ -15,10 +15,13 @@ from shared.errors import (
     UpstreamChanged,
     UpstreamUnavailable,
 )
-from shared.logs import shape
 from shared.surrogates import whole
+from shared.tokens import ONE_WORD
 from shared.upstream.client import Answer
-from shared.upstream.json import loads
+from shared.upstream.json import loads, loads_any
+from shared.upstream.refusals import ADDRESS_TOO_LONG, WORDS_LIMIT, ByWords, kind_by_words, own_words, unknown_shape
+from shared.upstream.refusals import unreadable as unreadable_frame
+from shared.upstream.shapes import as_object, inner
 from shared.upstream.sse import SseFrame
 
 EXPIRED = (
@@ -31,7 +34,7 @@ LIMIT_PAUSE = 300.0
 """Seconds without calls after a limit of the address that names none: less, its users say, prolongs it."""
 
 _TOO_MANY = re.compile("too.?many.?requests|频繁", re.IGNORECASE)
-_BY_WORDS: tuple[tuple[re.Pattern[str], type[SiteError]], ...] = (
+_BY_WORDS: ByWords = (
     (_TOO_MANY, AddressLimited),
     (re.compile("登录|登陆|log[ _-]?in|unauthorized", re.IGNORECASE), SessionRefused),
     (re.compile("token.{0,20}(?:expired|invalid|过期|失效|无效)", re.IGNORECASE), SessionRefused),
@@ -52,21 +55,15 @@ _BY_CODE: Mapping[int, type[SiteError]] = {
 
 _CODE_LIMIT = 1e9
 _WORD_FIELDS = ("errMsg", "msg", "message", "err", "error")
-_WORDS_LIMIT = 200
-"""Characters of the site's words that are passed on."""
 
 _OK, _UNAUTHORIZED, _CLIENT_ERROR, _SERVER_ERROR = 200, 401, 400, 500
-_TOO_LONG = (413, 414, 431)
-"""HTTP statuses with which a web server refuses an address by its length."""
-
 _META_TOKEN = re.compile(rb'<meta id="meta-token" content="([^"]*)"')
-_HEADER_VALUE = re.compile("[!-~]+")
 _BARE_WORD = re.compile(rb"\[[A-Z_]{1,40}\]")
 
 
 def problem(value: Any, status: int = _OK) -> SiteError | None:
     """Say what a JSON value refuses, None when it refuses nothing. `status` is the HTTP status it came with."""
-    told = value if isinstance(value, dict) else {}
+    told = as_object(value)
     code = _number(told.get("errCode"))
     if (told.get("err") if code is None else code) or status >= _CLIENT_ERROR:
         return _error(_words(told), code or status)
@@ -83,18 +80,17 @@ def unreadable(frame: SseFrame) -> SiteError:
     word = frame.data.strip()
     if word.startswith(b"{"):
         word = b""
-    kind = _kind_of(word[:_WORDS_LIMIT].decode("utf-8", "replace"))
+    kind = kind_by_words(_BY_WORDS, word[:WORDS_LIMIT].decode("utf-8", "replace"))
     if kind is not None:
         return _of_kind(kind, "")
-    if not frame.whole:
-        return UpstreamUnavailable("The site broke off in the middle of its answer.")
-    sketch = word.decode() if _BARE_WORD.fullmatch(word) else f"{len(frame.data)} bytes"
-    return UpstreamChanged("The site sent an event that is not JSON.", shape=sketch)
+    if frame.whole and _BARE_WORD.fullmatch(word):
+        return UpstreamChanged("The site sent a frame that is not JSON.", shape=word.decode())
+    return unreadable_frame(frame)
 
 
 def refusal(answer: Answer) -> SiteError:
     """Say what a reply means that is not what was asked for."""
-    if answer.status in _TOO_LONG:
+    if answer.status in ADDRESS_TOO_LONG:
         return RequestRefused(TOO_LONG)
     if answer.status == AddressLimited.status:
         return _limited(answer)
@@ -103,9 +99,9 @@ def refusal(answer: Answer) -> SiteError:
     except ValueError:
         return _of_no_json(answer)
     error = problem(value, answer.status)
-    if error is None and isinstance(value, dict) and _kind_of(_words(value)):
+    if error is None and isinstance(value, dict) and kind_by_words(_BY_WORDS, _words(value)):
         error = _error(_words(value), answer.status)
-    return error or UpstreamChanged("The site answered in an unknown shape.", shape=shape(value))
+    return error or unknown_shape(value)
 
 
 def meta_token(answer: Answer) -> str:
@@ -116,7 +112,7 @@ def meta_token(answer: Answer) -> str:
         raise _of_page(answer)
     found = _META_TOKEN.search(answer.body)
     token = found[1].decode("utf-8", "replace") if found else ""
-    if not _HEADER_VALUE.fullmatch(token):
+    if not ONE_WORD.fullmatch(token):
         raise UpstreamChanged(
             "The site's page has no meta-token: the site has changed, or shows this network address another page.",
             shape=f"page of {len(answer.body)} bytes",
@@ -135,10 +131,7 @@ def session_id(answer: Answer) -> str:
     error = problem(value)
     if error is not None:
         raise error
-    held = value if isinstance(value, dict) else {}
-    data = held.get("data")
-    inner = data if isinstance(data, dict) else {}
-    names = (inner.get("id"), inner.get("sessionId"), held.get("id"))
+    names = (inner(value, "data", "id"), inner(value, "data", "sessionId"), inner(value, "id"))
     found = next((str(name) for name in names if name and type(name) in (str, int)), None)
     if found is None:
         raise refusal(answer)
@@ -149,28 +142,20 @@ def is_alive(answer: Answer) -> bool:
     """Tell by what the site knows of an account whether its token works; raise when the site could not say."""
     if answer.status == AddressLimited.status:
         raise _limited(answer)
-    try:
-        value = loads(answer.body)
-    except ValueError:
-        value = None
+    value = loads_any(answer.body)
     error = problem(value) if isinstance(value, dict) else refusal(answer)
     told = isinstance(value, dict) or answer.status < _SERVER_ERROR
     if isinstance(error, AddressLimited) or (isinstance(error, UpstreamUnavailable) and not told):
         raise error
-    data = value.get("data") if isinstance(value, dict) else None
-    return error is None and isinstance(data, dict) and bool(data.get("user"))
+    return error is None and bool(inner(value, "data", "user"))
 
 
 def _error(words: str, code: float) -> SiteError:
-    kind = _kind_of(words)
+    kind = kind_by_words(_BY_WORDS, words)
     if kind is None:
         server = _SERVER_ERROR <= code < 2 * _SERVER_ERROR
         kind = _BY_CODE.get(int(code), UpstreamUnavailable if server else SiteError)
     return _of_kind(kind, f"The site says: {words} [{code:g}]" if words else f"The site refused with code {code:g}.")
-
-
-def _kind_of(words: str) -> type[SiteError] | None:
-    return next((kind for pattern, kind in _BY_WORDS if pattern.search(words)), None)
 
 
 def _number(value: Any) -> float | None:
@@ -210,7 +195,6 @@ def _of_page(answer: Answer) -> SiteError:
 def _words(told: Mapping[str, Any]) -> str:
     """Give the site's own words, on one line and not too many; empty when there are none, or a page."""
     for name in _WORD_FIELDS:
-        words = told.get(name)
-        if isinstance(words, str) and words.strip() and not words.lstrip().startswith("<"):
-            return whole(" ".join(words.split()))[:_WORDS_LIMIT]
+        if words := own_words(told.get(name)):
+            return words
     return ""

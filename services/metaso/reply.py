@@ -11,7 +11,7 @@ from services.metaso.refusals import event_problem, problem, unreadable
 from services.metaso.sources import Sources
 from shared.deltas import Delta, Failed, Finish, Unknown
 from shared.marks import Marks, MarkStyle
-from shared.surrogates import whole, without_open_half
+from shared.surrogates import Halves, whole
 from shared.terms import Conversation
 from shared.upstream.json import loads
 from shared.upstream.sse import SseFrame
@@ -75,7 +75,7 @@ class MetasoDecoder:
         self._sources = Sources()
         self._label = Label()
         self._marks = Marks(_MARK_STYLE)
-        self._half = ""
+        self._halves = Halves()
         self._begun = False
 
     def feed(self, frame: SseFrame) -> list[Delta]:
@@ -100,25 +100,20 @@ class MetasoDecoder:
 
     def end(self) -> list[Delta]:
         """The body is over: give what was held back, and the sources that no text came after."""
-        half, self._half = self._half, ""
-        text = self._label.feed(whole(half)) + self._label.flush()
+        text = self._label.feed(self._halves.flush()) + self._label.flush()
         return [*self._sources.due(), *self._marks.feed(text), *self._marks.flush()]
 
     def _write(self, text: Any) -> list[Delta]:
         if type(text) is not str:
             return [Unknown("malformed text")] if text is not None else []
-        if self._half:
-            text = self._half + text
-        closed = without_open_half(text)
-        self._half = text[len(closed) :]
-        closed = self._label.feed(whole(closed))
-        if not closed:
+        text = self._label.feed(self._halves.feed(text))
+        if not text:
             return []
         if self._begun:
-            return self._marks.feed(closed)
+            return self._marks.feed(text)
         # Until now a list may have been replaced: what the reader has seen stays.
         self._begun = True
-        return [*self._sources.due(), *self._marks.feed(closed)]
+        return [*self._sources.due(), *self._marks.feed(text)]
 
     def _refer(self, entries: Any, *, anew: bool) -> list[Delta]:
         if type(entries) is not list:

@@ -5,6 +5,7 @@ import re
 from attrs import field, frozen
 
 from services.metaso.refusals import EXPIRED
+from shared.accounts import Account, Lease
 from shared.errors import AccountExpired
 from shared.terms import Credential, Session
 
@@ -30,6 +31,10 @@ class MetasoSession(Session):
     """The meta-token of a page that was opened as the account."""
 
     meta_token: str = field(repr=False)
+
+
+MetasoAccount = Account[MetasoCredential, MetasoSession]
+MetasoLease = Lease[MetasoCredential, MetasoSession]
 
 
 def read_credential(token: str) -> MetasoCredential:

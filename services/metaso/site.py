@@ -7,25 +7,18 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from shared.terms import Site
+from shared.browser import AS_PAGE, BY_SCRIPT, BrowserSite, chrome
 
 
 @frozen
-class MetasoSite(Site):
+class MetasoSite(BrowserSite):
     """The site as its web page of Chrome 127 calls it."""
 
     hosts: frozenset[str] = frozenset({"metaso.cn"})
     base: str = "https://metaso.cn"
-    """Before every path."""
 
-    user_agent: str = (
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-        "Chrome/127.0.0.0 Safari/537.36"
-    )
+    user_agent: str = chrome(127)
     sec_ch_ua: str = '"Not)A;Brand";v="99", "Google Chrome";v="127", "Chromium";v="127"'
-    sec_ch_ua_platform: str = '"Windows"'
-    extra_headers: Mapping[str, str] = field(factory=dict)
-    """Headers added to every call, or put in the place of one of the same name."""
 
     language: str = "zh"
     """What the answer is to be written in."""
@@ -43,25 +36,18 @@ class MetasoSite(Site):
 
     def headers(self, accept: str = "*/*") -> dict[str, str]:
         """Give the headers that every call to the API carries."""
-        return self._headers(accept, {"Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "cors"}, {})
+        return self._headers(accept, BY_SCRIPT)
 
     def page_headers(self) -> dict[str, str]:
         """Give the headers with which a page is opened."""
-        opened = {"Sec-Fetch-User": "?1", "Upgrade-Insecure-Requests": "1"}
-        return self._headers("*/*", {"Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate"}, opened)
+        return self._headers("*/*", AS_PAGE)
 
-    def _headers(self, accept: str, fetch: Mapping[str, str], opened: Mapping[str, str]) -> dict[str, str]:
+    def _headers(self, accept: str, called: Mapping[str, str]) -> dict[str, str]:
         return {
             "Accept": accept,
             "Accept-Encoding": "gzip, deflate, br",
             "Accept-Language": "zh-CN,zh;q=0.9",
             "Origin": self.base,
-            "Sec-Ch-Ua": self.sec_ch_ua,
-            "Sec-Ch-Ua-Mobile": "?0",
-            "Sec-Ch-Ua-Platform": self.sec_ch_ua_platform,
-            **fetch,
-            "Sec-Fetch-Site": "same-origin",
-            **opened,
-            "User-Agent": self.user_agent,
+            **self.browser_headers(called),
             **self.extra_headers,
         }

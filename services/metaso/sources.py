@@ -3,7 +3,7 @@
 from typing import Any
 
 from shared.deltas import Reference
-from shared.surrogates import whole
+from shared.upstream.shapes import as_address, as_text, inner
 
 _TITLES = ("title", "name")
 _ADDRESSES = ("link", "url", "href")
@@ -47,7 +47,7 @@ class Sources:
 
 def _own_number(entry: Any) -> int:
     """Give the number an entry states, 0 if it states none."""
-    value = entry.get("index") if isinstance(entry, dict) else None
+    value = inner(entry, "index")
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _DIGITS_MOST:
         return int(value)
     return value if type(value) is int and value > 0 else 0
@@ -55,11 +55,10 @@ def _own_number(entry: Any) -> int:
 
 def _address(entry: Any) -> str:
     """Give the http(s) address of an entry; empty when it has none."""
-    url = _text(entry, _ADDRESSES).strip()
-    return url if url.startswith(("https://", "http://")) else ""
+    return as_address(_text(entry, _ADDRESSES).strip())
 
 
 def _text(entry: Any, names: tuple[str, ...]) -> str:
     """Give the first of these fields that is a text with something in it."""
-    values = (entry.get(name) for name in names) if isinstance(entry, dict) else ()
-    return next((whole(value) for value in values if isinstance(value, str) and value.strip()), "")
+    texts = (as_text(inner(entry, name)) for name in names)
+    return next((text for text in texts if text.strip()), "")

@@ -76,7 +76,8 @@ class Dialect(ABC):
 
     def ask(self, session: StepSession, conversation: Conversation, message: Mapping[str, Any]) -> Ask:
         """Give the call that asks, and is answered with a stream."""
-        headers = self.headers(session.device, session.pair, page=f"/chats/{conversation.id}", content_type=CONNECT_JSON)
+        page = f"/chats/{conversation.id}"
+        headers = self.headers(session.device, session.pair, page=page, content_type=CONNECT_JSON)
         return Ask(self.base + self.ask_path, headers, frame(dumps(message)))
 
     def headers(

@@ -90,13 +90,12 @@ class StepDecoder:
             return self._close(out, Failed(refused))
         done = frame.end
         for name, event in _events(message).items():
-            take = self._take.get(name)
-            if event is None or name in QUIET:
+            if name in self._take and type(event) is dict:
+                self._take[name](event, out)
+            elif event is None or name in QUIET:
                 continue
-            if name == "doneEvent":
+            elif name == "doneEvent":
                 done = True
-            elif take is not None and type(event) is dict:
-                take(event, out)
             else:
                 out.append(Unknown(whole(name)))
         return self._close(out, Finish()) if done else out
@@ -159,8 +158,10 @@ def _events(message: dict[str, Any]) -> dict[str, Any]:
 def _refused(message: Mapping[str, Any], *, last: bool) -> SiteError | None:
     """Say what a frame refuses: only an error with a code does, but in the `last` frame every one."""
     error = message.get("error")
+    if error is None:
+        return None
     said = error if type(error) is dict else {}
     code = said.get("code")
-    if error is None or (code is None and not last):
+    if code is None and not last:
         return None
     return refusal_in({**said, "code": str(code or "unknown")})

@@ -109,7 +109,7 @@ class Link:
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
                 return await work()
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, requests go on
             self._lose(error)
             raise Away from None
 
@@ -128,7 +128,7 @@ class Link:
             async with asyncio.timeout(CALL_TIMEOUT):
                 heard = None if self.up else await self._subscribed()
                 await self._renew()
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may get through
             self._lose(error)
             if heard is not None:
                 await _closed(heard)
@@ -153,7 +153,7 @@ class Link:
             async for message in heard.listen():
                 if message["type"] == "message":
                     self._hear(message["data"])
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next listener may hear
             self._lose(error)
         finally:
             await _closed(heard)

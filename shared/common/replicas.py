@@ -63,7 +63,9 @@ class Replicas:
         await self._link.start(lambda: LEASE_LIFE / RENEWALS)
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Give everything back, also the leases of outputs that were cut."""
+        for lease, account in list(self._held.items()):
+            self.release(account, lease)
         await asyncio.gather(*self._asking, *self._writes.values(), return_exceptions=True)
         await self._link.close()
 

@@ -81,8 +81,15 @@ class ConnectFramer:
         frames: list[ConnectFrame] = []
         start = 0
         try:
-            while (after := _end(source, start)) is not None:
-                frames.append(_frame(source[start], bytes(source[start + _HEAD.size : after])))
+            while (begin := start + _HEAD.size) <= len(source):
+                flags, length = _HEAD.unpack_from(source, start)
+                if length > FRAME_LIMIT:
+                    raise _too_long()
+                after = begin + length
+                if after > len(source):
+                    break
+                data = bytes(source[begin:after])
+                frames.append(ConnectFrame(flags & END != 0, _inflated(data) if flags & COMPRESSED else data))
                 start = after
         except UpstreamChanged as error:
             if not frames:
@@ -90,21 +97,6 @@ class ConnectFramer:
             # Whether frames are lost must not depend on where the bytes were split.
             self._broken = error
         return frames, start
-
-
-def _end(source: bytes | bytearray, start: int) -> int | None:
-    """Tell where the frame that begins at `start` ends, None when it is not whole; raise when it is too long."""
-    if len(source) - start < _HEAD.size:
-        return None
-    _, length = _HEAD.unpack_from(source, start)
-    if length > FRAME_LIMIT:
-        raise UpstreamChanged("The site sent a frame of more than 16 MiB.")
-    end = start + _HEAD.size + int(length)
-    return end if end <= len(source) else None
-
-
-def _frame(flags: int, data: bytes) -> ConnectFrame:
-    return ConnectFrame(bool(flags & END), _inflated(data) if flags & COMPRESSED else data)
 
 
 def _inflated(data: bytes) -> bytes:
@@ -116,7 +108,11 @@ def _inflated(data: bytes) -> bytes:
     except zlib.error:
         raise UpstreamChanged("The site sent a compressed frame that cannot be read.") from None
     if len(inflated) > FRAME_LIMIT:
-        raise UpstreamChanged("The site sent a frame of more than 16 MiB.")
+        raise _too_long()
     if not inflater.eof:
         raise UpstreamChanged("The site sent a compressed frame that cannot be read.")
     return inflated
+
+
+def _too_long() -> UpstreamChanged:
+    return UpstreamChanged("The site sent a frame of more than 16 MiB.")

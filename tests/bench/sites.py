@@ -122,9 +122,9 @@ class FakeStep(FakeSite):
 
     def frames(self, script: Script) -> list[bytes]:
         """Give the frame with the message's id, the text, the event that ends it and the frame that ends the call."""
-        start = {"startEvent": {"messageId": "154303118201421824", "parentMessageId": "154303118129500160"}}
-        events = [start, *({"textEvent": {"text": piece}} for piece in self._pieces(script)), {"doneEvent": {}}]
-        return [*(self._frame(0, event) for event in events), self._frame(2, {})]
+        start = {"messageId": "154303118201421824", "parentMessageId": "154303118129500160"}
+        texts = [self._frame(0, {"textEvent": {"text": piece}}) for piece in self._pieces(script)]
+        return [self._frame(0, {"startEvent": start}), *texts, self._frame(0, {"doneEvent": {}}), self._frame(2, {})]
 
     def _frame(self, flags: int, message: Mapping[str, Any]) -> bytes:
         data = orjson.dumps(message)

@@ -78,7 +78,7 @@ def comparison(figures: Mapping[str, tuple[Figures, Figures]]) -> list[str]:
 
 
 def _line(head: str, cells: Iterable[str]) -> str:
-    return f"{head:10}{''.join(f'{cell:34}' for cell in cells)}".rstrip()
+    return f"{head:10}{''.join(f'{cell:36}' for cell in cells)}".rstrip()
 
 
 def _quotient(name: str, own: tuple[Figures, Figures], reference: tuple[Figures, Figures]) -> str:
@@ -103,8 +103,8 @@ def _cost(name: str, relay: Figures, service: Figures) -> Row:
     if limit is not None and (relay.piled_up(name) or (service.piled_up(name) and verdict != MISS)):
         # The service costs at least what it seems to, so that its miss remains one; a relay's figure is of no use.
         verdict = VOID
-    cells = (_microseconds(median(figures.costs(name))) for figures in (relay, service))
-    return Row(what, *cells, f"{ratio:.2f}x", target, verdict)
+    theirs, ours = (_microseconds(median(figures.costs(name))) for figures in (relay, service))
+    return Row(what, theirs, ours, f"{ratio:.2f}x", target, verdict)
 
 
 def _ratio(name: str, relay: Figures, service: Figures) -> float:

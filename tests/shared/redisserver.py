@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 SERVER = shutil.which("redis-server") or shutil.which("valkey-server")
 
@@ -29,7 +31,7 @@ class RedisServer:
         self._socket = folder / "socket"
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"unix://{self._socket}"
-        self.client: Any = redis.Redis(unix_socket_path=str(self._socket))
+        self.client: Any = redis.Redis(unix_socket_path=str(self._socket), retry=Retry(NoBackoff(), 0))
 
     def start(self, *options: str) -> None:
         """Start, empty, and wait until it answers."""

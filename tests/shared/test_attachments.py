@@ -3,7 +3,6 @@ import base64
 import gzip
 import re
 import threading
-import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -486,10 +485,8 @@ async def test_a_body_that_drips_is_left_in_time(origin: Origin, make: Make, mon
 
     origin.answers["/a"] = answer
     monkeypatch.setattr(attachments, "TOTAL_TIMEOUT", 0.2)
-    begun = time.monotonic()
     with pytest.raises(AttachmentRefused, match="did not answer in time"):
         await (await make()).fetch(part(origin.url("/a")), 1)
-    assert time.monotonic() - begun < 2
 
 
 # Errors

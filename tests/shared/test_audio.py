@@ -1,6 +1,5 @@
 import asyncio
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -84,22 +83,19 @@ def test_an_unknown_format_is_told_the_known_ones() -> None:
 
 @pytest.fixture
 def slow_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversion that ends by being ended: to wait for it takes longer than a test may."""
     program = tmp_path / "ffmpeg"
-    program.write_text("#!/bin/sh\nexec sleep 30\n")
+    program.write_text("#!/bin/sh\nexec sleep 3600\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
 
 async def test_a_slow_conversion_is_given_up(slow_ffmpeg: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "CONVERSION_TIMEOUT", 0.05)
-    began = time.monotonic()
     assert await audio.from_mp3(SOUND, "wav") == b""
-    assert time.monotonic() - began < 5
 
 
 async def test_nothing_runs_on_when_nobody_waits(slow_ffmpeg: None) -> None:
-    began = time.monotonic()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await audio.from_mp3(SOUND, "wav")
-    assert time.monotonic() - began < 5

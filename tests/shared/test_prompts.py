@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.prompts import without_pictures
+from shared.openai.messages import FilePart, Message, TextPart
+from shared.prompts import ATTENTION, with_attention, without_pictures
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,9 @@ def test_pictures_are_deleted_as_the_pattern_would(text: str) -> None:
 @pytest.mark.parametrize("hostile", ["![a](" * 200_000, "![" * 400_000 + "](", "![" * 200_000 + "](" * 200_000])
 def test_hostile_lines_are_done_before_the_test_times_out(hostile: str) -> None:
     assert without_pictures(hostile) == hostile
+
+
+def test_only_files_of_the_last_message_call_for_attention() -> None:
+    plain, carrying = Message("user", (TextPart("a"),)), Message("user", (FilePart("file", "https://x/y"),))
+    assert with_attention([carrying, plain]) == [carrying, plain]
+    assert with_attention([plain, carrying]) == [plain, ATTENTION, carrying]

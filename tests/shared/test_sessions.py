@@ -2,12 +2,17 @@
 
 import asyncio
 import time
+from math import inf
 from typing import Any
 
+import orjson
 import pytest
+from attrs import field, frozen
 
 from shared import sessions as sessions_module
+from shared.common.contract import Alone, Kind
 from shared.errors import AccountExpired, SessionRefused, UpstreamUnavailable
+from shared.logs import redact
 from shared.sessions import Sessions
 from shared.state import CredentialFile
 from shared.terms import Credential, Session
@@ -160,6 +165,77 @@ async def test_only_the_session_that_was_refused_is_dropped() -> None:
     assert await sessions.get("d", OWN) is new
     sessions.drop("d", None)
     assert await sessions.get("d", OWN) is not new
+
+
+@frozen
+class KeySession(Session):
+    key: str = field(repr=False)
+
+
+class Shared(Alone):
+    """What another replica has left."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[Kind, str], bytes] = {}
+
+    async def fetch(self, kind: Kind, name: str) -> bytes | None:
+        return self.kept.get((kind, name))
+
+    async def store(self, kind: Kind, name: str, value: bytes, seconds: float | None) -> None:
+        self.kept[kind, name] = value
+
+
+def make_shared() -> tuple[Exchange, Sessions, Shared]:
+    exchange: Any = Exchange()
+    shared = Shared()
+    sessions = Sessions(exchange.exchange, exchange.credential, CredentialFile(None, "toy"), shared, KeySession)
+    return exchange, sessions, shared
+
+
+async def test_what_another_replica_has_is_taken_over_and_kept_out_of_the_log() -> None:
+    exchange, sessions, shared = make_shared()
+    kept = KeySession(time.time() + 60, "the-shared-key")
+    shared.kept["session", "d"] = orjson.dumps({"expires_at": kept.expires_at, "key": kept.key})
+    shared.kept["credential", "d"] = b"the-newest-token"
+    assert await sessions.get("d", OWN) == kept
+    assert await sessions.get("d", OWN) is await sessions.get("d", OWN)
+    assert sessions.credential("d", OWN) == Credential("the-newest-token")
+    assert exchange.asked == []
+    assert "the-" not in redact("the-shared-key the-newest-token")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"expires_at": 1.0, "key": "over"},
+        {"expires_at": 1e12},
+        {"expires_at": 1e12, "key": "k", "new": 1},
+        {"expires_at": "never", "key": "k"},
+        [],
+        None,
+    ],
+)
+async def test_what_is_over_or_of_another_version_is_exchanged(kept: Any) -> None:
+    exchange, sessions, shared = make_shared()
+    shared.kept["session", "d"] = orjson.dumps(kept)
+    await sessions.get("d", OWN)
+    assert exchange.asked == ["own"]
+
+
+async def test_a_renewal_takes_nothing_over_but_the_newest_credential() -> None:
+    exchange, sessions, shared = make_shared()
+    shared.kept["session", "d"] = orjson.dumps({"expires_at": 1e12, "key": "k"})
+    shared.kept["credential", "d"] = b"newest"
+    await sessions.renew("d", OWN, exchange.exchange)
+    assert exchange.asked == ["newest"]
+    assert orjson.loads(shared.kept["session", "d"])["expires_at"] < 1e12
+
+
+async def test_a_session_without_an_end_is_not_handed_on() -> None:
+    exchange, sessions, shared = make_shared()
+    exchange.seconds = inf
+    await sessions.get("d", OWN)
+    assert shared.kept == {}
 
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

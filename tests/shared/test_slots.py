@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import slots as slots_module
+from shared.common.contract import Cooldown
 from shared.errors import AccountBarred, AccountBusy, AccountExpired, AccountLimited, SiteError
 from shared.openai.errors import Draining
 from shared.slots import Slots
@@ -254,6 +255,99 @@ def test_memory_is_bounded_and_running_accounts_stay(monkeypatch: pytest.MonkeyP
         for account in running:
             slots.release(account)
             slots.succeeded("forgotten")
+
+    timeless(play())
+
+
+def test_an_account_that_runs_elsewhere_is_asked_for_again_after_a_while_or_when_it_is_said_to_be_free() -> None:
+    async def play() -> None:
+        slots = Slots(1)
+        await acquire(slots, "a")
+        slots.elsewhere("a")
+        slots.release("a")
+        assert slots.states()["resting"] == 1
+        began = now()
+        assert await acquire(slots, "a") == "a"
+        assert now() - began == slots_module.ELSEWHERE_PAUSE
+        slots.elsewhere("a")
+        slots.release("a")
+        waiter = task(slots, "a")
+        await settle()
+        assert not waiter.done()
+        began = now()
+        slots.freed("a")
+        slots.freed("unknown")
+        assert await waiter == "a"
+        assert now() == began
+        assert sum(slots.states().values()) == 1
+
+    timeless(play())
+
+
+def test_what_others_have_used_is_used() -> None:
+    async def play() -> None:
+        slots = Slots(1)
+        for account in "ab":
+            await acquire(slots, account)
+            slots.release(account)
+        slots.freed("a")
+        assert await acquire(slots, "a", "b") == "b"
+
+    timeless(play())
+
+
+def test_what_others_were_refused_is_refused_here_for_as_long() -> None:
+    async def play() -> None:
+        slots = Slots(1)
+        limited = AccountLimited("full", retry_after=60)
+        assert not slots.learn("a", Cooldown(limited, 60, 60))
+        await acquire(slots, "a")
+        slots.release("a")
+        assert slots.learn("a", Cooldown(limited, 60, 55))
+        assert not slots.learn("a", Cooldown(limited, 60, 55))
+        assert (await refused(slots, "a")).retry_after == 55
+        assert await acquire(slots, "b", "a") == "b"
+        # Tried again, when nothing else is left, 10 s after it was refused there.
+        await asyncio.sleep(4)
+        assert type(await refused(slots, "a")) is AccountLimited
+        await asyncio.sleep(1)
+        assert await acquire(slots, "a") == "a"
+        slots.release("a")
+        assert slots.learn("a", None)
+        assert not slots.learn("a", None)
+        assert slots.states() == {"free": 1, "running": 1, "resting": 0, "off": 0}
+
+    timeless(play())
+
+
+def test_what_is_busy_elsewhere_rests_here() -> None:
+    async def play() -> None:
+        slots = Slots(1)
+        await acquire(slots, "a")
+        slots.release("a")
+        assert slots.learn("a", Cooldown(AccountBusy(), 2, 2))
+        assert not slots.learn("a", Cooldown(AccountBusy(), 2, 1))
+        began = now()
+        assert await acquire(slots, "a") == "a"
+        assert now() - began == 2
+        assert slots.succeeded("a")
+        assert not slots.succeeded("a")
+
+    timeless(play())
+
+
+def test_who_waits_is_served_when_another_finds_the_account_well() -> None:
+    async def play() -> None:
+        slots = Slots(1)
+        await acquire(slots, "a")
+        await acquire(slots, "b")
+        slots.off("b", AccountExpired(), 600)
+        slots.release("b")
+        waiter = task(slots, "a", "b")
+        await settle()
+        assert not waiter.done()
+        slots.learn("b", None)
+        assert await waiter == "b"
 
     timeless(play())
 

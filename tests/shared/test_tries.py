@@ -259,10 +259,7 @@ async def test_nobody_waits_longer_than_account_wait_in_all() -> None:
 async def test_an_account_that_stays_busy_is_429_after_account_wait() -> None:
     async with toy(ACCOUNT_WAIT="0.3") as (world, house):
         world.play(*[refuses("AccountBusy")] * 50)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         assert heard(await ask(house)) == (429, "rate_limit_exceeded", "5")
-        assert loop.time() - began < 2
         assert 3 <= len(world.tokens()) < 20
 
 

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -31,7 +31,7 @@ TICK = 0.02
 
 @dataclass(eq=False)
 class Call:
-    """One call as it arrived. `path` and `query` are raw; times are of `time.monotonic()`.
+    """One call as it arrived. `path` and `query` are raw; `started` is of `time.monotonic()`.
 
     `answered` is set when the whole answer was sent, `closed` when the caller closed the connection before that,
     `ended` in any case.
@@ -49,15 +49,9 @@ class Call:
     params: dict[str, str] = field(default_factory=dict)
     outcome: str = "ok"
     fault: Fault = field(default_factory=Pass)
-    closed_at: float | None = None
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def left(self) -> None:
-        """Note that the caller has closed the connection."""
-        self.closed_at = time.monotonic()
-        self.closed.set()
 
 
 class RefusedError(Exception):
@@ -105,6 +99,14 @@ class Simulator(ABC):
     @abstractmethod
     def demo_tokens(self) -> list[str]:
         """Give account tokens that this site accepts."""
+
+    @abstractmethod
+    def account(self, name: str) -> str:
+        """Give the token of an account, which is opened when it does not exist."""
+
+    def live_conversations(self) -> list[Any]:
+        """Give the conversations that were not deleted; none where the site lets none be deleted."""
+        return []
 
     def script(self, where: str, *faults: Fault) -> None:
         """Queue faults for the next calls of a kind, or to a path; each call takes one."""
@@ -234,7 +236,7 @@ class Gateway:
             raise
         except (asyncio.CancelledError, ConnectionError) as left:
             if not self._closing:
-                call.left()
+                call.closed.set()
             # A caller who leaves while it is written to is no fault of the server, which would log it as one.
             raise asyncio.CancelledError from left
         else:

@@ -132,11 +132,6 @@ def foreign_headers(headers: CIMultiDict[str]) -> list[str]:
     return [f"{name} was sent to a file host" for name in PRIVATE_HEADERS if name in headers]
 
 
-def missing_fields(body: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Name the required fields that a body lacks."""
-    return [name for name in names if name not in body]
-
-
 def field_problems(what: str, body: object, required: Iterable[str], optional: Iterable[str] = ()) -> list[str]:
     """Check that an object has exactly the fields it should have."""
     if not isinstance(body, dict):

@@ -85,7 +85,7 @@ class HailuoSite(Simulator):
         """Make an account's token expired."""
         self.accounts[name].expired = True
 
-    def live_chats(self) -> list[Chat]:
+    def live_conversations(self) -> list[Chat]:
         """Give the conversations that were not deleted."""
         return [chat for chat in self.chats.values() if not chat.deleted]
 

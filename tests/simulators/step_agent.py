@@ -10,7 +10,6 @@ from tests.simulators.step_state import Account, Chat, File, new_number
 
 BASE = f"https://{STEPFUN}"
 SCENES = {"image": "image", "document": "file"}
-RESOURCES = {"image": "image", "document": "doc"}
 
 
 class StepAgent(StepCore):

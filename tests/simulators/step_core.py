@@ -62,7 +62,7 @@ class StepCore(Simulator):
         """Make every pair of an account invalid."""
         self.accounts[name].expired = True
 
-    def live_chats(self, name: str | None = None) -> list[Chat]:
+    def live_conversations(self, name: str | None = None) -> list[Chat]:
         """Give the chats that were not deleted, of all accounts or of one."""
         return [chat for chat in self.chats.values() if not chat.deleted and name in (None, chat.owner.name)]
 

@@ -12,9 +12,9 @@ import attrs
 import pytest
 
 from shared.app import application
-from shared.provider import Provider
+from shared.provider import Provider, session_type
 from shared.settings import Settings, describe, read_site
-from shared.terms import Site
+from shared.terms import Session, Site
 from tests.simulators import discover
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +85,12 @@ class TestService:
         simulators = [site for site in discover() if site.name == name]
         assert len(simulators) == 1
         assert read_site(provider_of(name).site_type, {}, name).hosts <= simulators[0].hosts
+
+    def test_its_sessions_can_be_handed_on_as_json(self, name: str) -> None:
+        made = session_type(provider_of(name))
+        assert issubclass(made, Session)
+        kinds = {field.name: field.type for field in attrs.fields(attrs.resolve_types(made))}
+        assert [field for field, kind in kinds.items() if kind not in (str, int, float, bool)] == []
 
     def test_has_tests(self, name: str) -> None:
         assert list((ROOT / "tests" / "services" / name).glob("test_*.py"))

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from services.step import refusals
 from services.step.dialect import UPLOAD_TIMEOUT, Dialect
@@ -25,7 +25,7 @@ class Stepfun(Dialect):
     """stepfun.com."""
 
     ask_path = f"{AGENT}/ChatStream"
-    page_headers = {"Oasis-Language": "zh", "Canary": "false"}  # noqa: RUF012
+    page_headers: ClassVar[Mapping[str, str]] = {"Oasis-Language": "zh", "Canary": "false"}
 
     def read_id(self, text: str) -> Conversation | None:
         """Read letters, digits and hyphens."""

@@ -16,14 +16,10 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.upstream.client import Answer
+from tests.answers import site_answer as answer
 
 PAGE = b"  <!doctype html><html><title>502</title>secret words</html>"
 ID = "f73f02e6-6b43-4a46-ac24-3a9ea8d15145"
-
-
-def answer(body: Any, status: int = 200, **headers: str) -> Answer:
-    data = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Answer(status, "", {name.replace("_", "-"): value for name, value in headers.items()}, data)
 
 
 def error(status: Any, title: str = "Title", detail: str = "detail") -> dict[str, Any]:

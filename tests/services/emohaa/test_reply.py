@@ -7,6 +7,7 @@ from services.emohaa.reply import EmohaaDecoder
 from shared.deltas import Delta, Failed, Finish, Text
 from shared.errors import AccountExpired, AccountLimited, RequestRefused, SiteError, UpstreamUnavailable
 from shared.upstream.sse import SseFramer
+from tests.decoding import counted, decoded
 
 HELLO = "data: 你好啊！\n\ndata:我是Emohaa，\n\ndata:想和我聊点什么吗？😊\n\ndata: How are you?\n\ndata:[DONE]\n\n"
 HELLO_TEXT = "你好啊！我是Emohaa，想和我聊点什么吗？😊How are you?"
@@ -14,12 +15,10 @@ HELLO_TEXT = "你好啊！我是Emohaa，想和我聊点什么吗？😊How are 
 
 def decode(pieces: Iterable[bytes]) -> list[Delta]:
     """All deltas of a body that arrives in these pieces, up to the last one that counts."""
-    decoder, framer = EmohaaDecoder(), SseFramer()
-    frames = [frame for piece in pieces for frame in framer.feed(piece)] + framer.end()
-    deltas = [delta for frame in frames for delta in decoder.feed(frame)] + decoder.end()
-    last = next((place for place, delta in enumerate(deltas) if isinstance(delta, Finish | Failed)), len(deltas))
+    decoder = EmohaaDecoder()
+    out = counted(decoded(pieces, SseFramer(), decoder))
     assert decoder.conversation is None
-    return deltas[: last + 1]
+    return out
 
 
 def told(deltas: Iterable[Delta]) -> list[object]:

@@ -3,11 +3,11 @@ import re
 import pytest
 
 from services.emohaa.provider import Emohaa
-from services.emohaa.session import EmohaaSession
 from services.emohaa.sign import signature
 from services.emohaa.site import EmohaaSite
 from shared.metrics import Metrics
 from shared.settings import Settings
+from shared.terms import TokenSession
 from shared.upstream.client import Upstream
 
 VECTORS = [
@@ -25,7 +25,7 @@ def test_worked_vectors(now_ms: int, nonce: str, sign: str) -> None:
 def test_every_call_is_signed_anew_with_a_number_as_javascript_writes_it() -> None:
     site = EmohaaSite()
     provider = Emohaa(site, Upstream(site.hosts, Settings(), Metrics("emohaa")))
-    nonces = {provider._headers(EmohaaSession(0.0, "T"))["X-Xss-Id"] for _ in range(1000)}
+    nonces = {provider._headers(TokenSession(0.0, "T"))["X-Xss-Id"] for _ in range(1000)}
     assert len(nonces) == 1000
     assert all(re.fullmatch(r"0\.[1-9][0-9]*", nonce) for nonce in nonces)
 

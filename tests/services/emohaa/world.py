@@ -1,118 +1,20 @@
-"""The Emohaa service over the fake site, both on real sockets, and what a client reads from it."""
+"""The Emohaa service over the fake site."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Self
-
-import aiohttp
-import orjson
-from attrs import define, field
-from structlog.testing import capture_logs
+from attrs import define
 
 from services.emohaa.provider import Emohaa
-from tests.house import House, running
-from tests.simulators import Call, Gateway
+from tests import world
+from tests.simulators import Call
 from tests.simulators.emohaa import EmohaaSite
 
-Json = dict[str, Any]
-
-PATIENCE = 10.0
-"""Seconds within which every answer has to be whole."""
-
 
 @define
-class Told:
-    """What a client read. `finish` is None after an error; `pieces` are those of a stream, or the whole text."""
-
-    status: int
-    id: str = ""
-    finish: str | None = None
-    pieces: list[str] = field(factory=list)
-    error: Json = field(factory=dict)
-
-    @property
-    def content(self) -> str:
-        return "".join(self.pieces)
-
-    @property
-    def outcome(self) -> tuple[int, str, str | None, str | None]:
-        """All that tells two answers apart, whatever pieces they came in."""
-        return self.status, self.content, self.finish, self.error.get("code")
-
-
-async def read(response: aiohttp.ClientResponse) -> Told:
-    """Read an answer to its end, which a stream has to have, as an error frame or as `[DONE]`."""
-    body = await response.read()
-    told = Told(response.status)
-    if response.content_type != "text/event-stream":
-        value = orjson.loads(body)
-        if response.status != 200:
-            told.error = value["error"]
-            return told
-        (choice,) = value["choices"]
-        assert value["conversation_id"] == value["id"]
-        return Told(200, value["id"], choice["finish_reason"], [choice["message"]["content"]])
-    events = [event.removeprefix(b"data: ") for event in body.split(b"\n\n") if not event.startswith(b":")]
-    assert events.pop() == b"", "the body does not end with a whole event"
-    done = events[-1] == b"[DONE]"
-    for value in map(orjson.loads, events[: -1 if done else None]):
-        if "error" in value:
-            told.error = value["error"]
-        else:
-            (choice,) = value["choices"]
-            told.id, told.finish = value["id"], choice["finish_reason"]
-            told.pieces += filter(None, [choice["delta"].get("content")])
-    assert done == (told.finish is not None) == (not told.error)
-    return told
-
-
-@define
-class World:
+class World(world.World[EmohaaSite]):
     """The running service and the site behind it."""
 
-    site: EmohaaSite
-    house: House
-
-    @classmethod
-    @asynccontextmanager
-    async def start(cls, site: EmohaaSite | None = None, **environ: str) -> AsyncIterator[Self]:
-        """Run both with these settings; at the end nothing was wrong at the site or logged as an error."""
-        site = site or EmohaaSite()
-        with capture_logs() as lines:
-            async with Gateway.start(site) as gateway:
-                async with running(Emohaa, {"UPSTREAM_GATEWAY": gateway.url, **environ}) as house:
-                    yield cls(site, house)
-                assert gateway.violations == []
-        errors = [line["event"] for line in lines if line["log_level"] in ("error", "critical")]
-        assert errors == environ.get("expected", "").split()
-
-    def post(self, said: Any, *names: str, **more: Any) -> Any:
-        """Ask as these accounts (`ann` if none is named); `said` is the user's content or all messages."""
-        listed = isinstance(said, list) and all("role" in one for one in said)
-        body = {"model": "emohaa", "messages": said if listed else [{"role": "user", "content": said}], **more}
-        token = ",".join(self.site.account(name) for name in names or ("ann",))
-        return self.house.post("/v1/chat/completions", body, token)
-
-    async def ask(self, said: Any, *names: str, **more: Any) -> Told:
-        """Ask, and read the whole answer."""
-        async with asyncio.timeout(PATIENCE), self.post(said, *names, **more) as response:
-            return await read(response)
-
-    async def both(self, said: Any, *names: str, **more: Any) -> Told:
-        """Ask both ways, which have to give the same; give the stream."""
-        whole = await self.ask(said, *names, **more)
-        stream = await self.ask(said, *names, stream=True, **more)
-        assert whole.outcome == stream.outcome
-        return stream
-
-    async def deleted(self, within: float = 5.0) -> None:
-        """Wait until no conversation is left at the site."""
-        await self.site.wait_for(lambda: not self.site.live_conversations(), within)
-
-    def kinds(self) -> list[str]:
-        """The calls so far, by kind."""
-        return [call.kind for call in self.site.calls]
+    provider = Emohaa
+    simulator = EmohaaSite
+    kept: int | None = None
 
     def chats(self) -> list[Call]:
         return self.site.calls_of("chat")

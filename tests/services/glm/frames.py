@@ -8,6 +8,7 @@ import orjson
 from services.glm.reply import GlmDecoder
 from shared.deltas import Cite, Delta, Image, Reference, Text, Thinking
 from shared.upstream.sse import SseFrame, SseFramer
+from tests.decoding import decoded
 
 CONVERSATION = "680f1c2e9a4b7d3e5f60718a"
 ASSISTANT = "65940acff94777010aa6b796"
@@ -66,15 +67,7 @@ def decode(datas: Iterable[bytes], *, silent: bool = False) -> list[Delta]:
 
 def decode_bytes(pieces: Iterable[bytes]) -> list[Delta]:
     """All deltas of a body that arrives in these pieces."""
-    decoder = GlmDecoder(ASSISTANT)
-    framer = SseFramer()
-    out: list[Delta] = []
-    for piece in pieces:
-        for frame in framer.feed(piece):
-            out += decoder.feed(frame)
-    for frame in framer.end():
-        out += decoder.feed(frame)
-    return out + decoder.end()
+    return decoded(pieces, SseFramer(), GlmDecoder(ASSISTANT))
 
 
 def body(datas: Iterable[bytes]) -> bytes:

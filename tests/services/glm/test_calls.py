@@ -2,11 +2,12 @@ import re
 
 import pytest
 
-from services.glm.calls import JSON, Calls
+from services.glm.calls import Calls
 from services.glm.site import GlmSite
 from shared.metrics import Metrics
 from shared.settings import Settings
 from shared.upstream.client import Upstream
+from shared.upstream.json import JSON
 
 SITE = GlmSite(extra_headers={"X-Lang": "en", "X-App-Fr": "default"})
 COMPUTED = ("X-Device-Id", "X-Request-Id", "X-Nonce", "X-Sign", "X-Timestamp")

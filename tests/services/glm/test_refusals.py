@@ -1,6 +1,5 @@
 from typing import Any
 
-import orjson
 import pytest
 
 from services.glm.refusals import accepted, not_made, refusal, refusal_in, result
@@ -21,13 +20,9 @@ from shared.errors import (
 )
 from shared.upstream.client import Answer
 from shared.upstream.shapes import text_of
+from tests.answers import site_answer as answer
 
 PAGE = b"<!doctype html><html><title>405</title>acw_sc__v2 secret words</html>"
-
-
-def answer(body: Any, status: int = 200, content_type: str = "application/json", **headers: str) -> Answer:
-    data = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Answer(status, content_type, {name.replace("_", "-"): value for name, value in headers.items()}, data)
 
 
 def said(message: str, code: int = 1) -> dict[str, Any]:

@@ -200,11 +200,11 @@ async def test_with_api_keys_the_accounts_are_the_server_s() -> None:
             assert (await world.chat("hi")).finish == "stop"
         for key in ("other", tokens[0], "key-on", "key-one2"):
             world.bearer = key
-            for told in (await world.chat("hi"), await world.ask("/token/check", {"token": tokens[0]})):
+            for told in (await world.chat("hi"), await world.request("/token/check", {"token": tokens[0]})):
                 assert (told.status, told.error["code"]) == (401, "invalid_api_key")
                 assert tokens[0] not in told.error["message"]
         world.bearer = "key-one"
-        told = await world.ask("/token/check", {})
+        told = await world.request("/token/check", {})
         assert told.value["live"] is True
         assert [one["live"] for one in told.value["accounts"]] == [True, True]
         assert not any(token in str(told.value) for token in tokens)

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from tests.answers import USAGE
 from tests.services.glm.test_prompt import WORKED
-from tests.services.glm.world import AGENT, MAIN, USAGE, World, headers_of
+from tests.services.glm.world import AGENT, MAIN, World, headers_of
 from tests.simulators.chatglm import Frames
 from tests.simulators.chatglm_checks import CONSTANT_HEADERS
 
@@ -102,7 +103,7 @@ async def test_each_call_has_ids_of_its_own(world: World) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 async def test_usage_when_asked_for(world: World, stream: bool) -> None:
     body = {"messages": [{"role": "user", "content": "hi"}], "stream": stream}
-    told = await world.ask("/v1/chat/completions", {**body, "stream_options": {"include_usage": True}})
+    told = await world.request("/v1/chat/completions", {**body, "stream_options": {"include_usage": True}})
     last = told.chunks[-1] if stream else told.value
     assert last["usage"] == USAGE
     assert (last["choices"] == []) == stream
@@ -138,7 +139,7 @@ async def test_what_a_model_name_means(world: World, model: str, assistant: str,
 
 async def test_without_a_model_it_is_the_default(world: World) -> None:
     for body in ({}, {"model": None}, {"model": ""}):
-        told = await world.ask("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], **body})
+        told = await world.request("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], **body})
         assert told.value["model"] == "glm"
 
 
@@ -218,7 +219,7 @@ async def test_what_the_site_has_no_use_for_is_taken(world: World) -> None:
     ],
 )
 async def test_a_wrong_request_never_reaches_the_site(world: World, body: Any, param: str) -> None:
-    told = await world.ask("/v1/chat/completions", body)
+    told = await world.request("/v1/chat/completions", body)
     assert (told.status, told.error["type"], told.error["param"]) == (400, "invalid_request_error", param)
     assert world.site.calls == []
 

@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from shared import slots
+from tests.answers import data_url
 from tests.services.glm.test_prompt import WORKED
-from tests.services.glm.world import World, data_url, headers_of, png, question
+from tests.services.glm.world import World, headers_of, png, question
 from tests.shared.origins import Origin, serve_origin
 from tests.simulators import html, server_error
 from tests.simulators.chatglm import access_refused, busy

@@ -32,7 +32,7 @@ EMPTY = Reply(b"", content_type="text/event-stream")
 
 
 async def test_the_transcript_of_a_drawing(world: World) -> None:
-    told = await world.ask(PATH, CAT)
+    told = await world.request(PATH, CAT)
     await world.deleted()
     refresh, stream, delete = world.site.calls
     (conversation,) = world.site.conversations
@@ -75,14 +75,14 @@ async def test_the_transcript_of_a_drawing(world: World) -> None:
     ],
 )
 async def test_what_is_asked(world: World, body: Any, assistant: str, prompt: str) -> None:
-    assert (await world.ask(PATH, body)).status == 200
+    assert (await world.request(PATH, body)).status == 200
     assert world.prompts() == [prompt]
     await world.deleted()
     assert [one["assistant_id"] for one in (*world.asked(), *world.asked("delete"))] == [assistant] * 2
 
 
 async def test_as_base64(world: World) -> None:
-    told = await world.ask(PATH, {**CAT, "response_format": "b64_json"})
+    told = await world.request(PATH, {**CAT, "response_format": "b64_json"})
     ((name, text),) = told.value["data"][0].items()
     assert name == "b64_json"
     with Image.open(BytesIO(base64.b64decode(text, validate=True))) as picture:
@@ -94,13 +94,13 @@ async def test_as_base64(world: World) -> None:
 @pytest.mark.parametrize("fault", [server_error(), Cut(None), Cut(100), Reply(b"", content_type="image/png")])
 async def test_a_picture_that_cannot_be_fetched(world: World, fault: Fault) -> None:
     world.site.script("file", fault)
-    told = await world.ask(PATH, {**CAT, "response_format": "b64_json"})
+    told = await world.request(PATH, {**CAT, "response_format": "b64_json"})
     assert (told.status, told.error["code"]) == (502, "upstream_unavailable")
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3])
 async def test_as_many_as_asked_for(world: World, wanted: int) -> None:
-    told = await world.ask(PATH, {**CAT, "n": wanted}, "ann", "bob")
+    told = await world.request(PATH, {**CAT, "n": wanted}, "ann", "bob")
     assert len(told.value["data"]) == wanted
     assert len(world.site.calls_of("stream")) == wanted
     await world.deleted()
@@ -111,20 +111,20 @@ async def test_a_reply_with_several_pictures_counts_as_several(world: World) -> 
     world.site.script(
         "stream", Frames(drawn(one, two, "", "ftp://x/y.png"), said(f"看 ![a]({three})![b]({four}) 和 ({one})"), END)
     )
-    told = await world.ask(PATH, {**CAT, "n": 2})
+    told = await world.request(PATH, {**CAT, "n": 2})
     assert [picture["url"] for picture in told.value["data"]] == [one, two, three, four]
     assert len(world.site.calls_of("stream")) == 1
 
 
 async def test_a_picture_in_the_frame_of_the_end(world: World) -> None:
     world.site.script("stream", Frames({**drawn("https://sfile.chatglm.cn/testpath/1.png"), "status": "finish"}))
-    assert len((await world.ask(PATH, CAT)).value["data"]) == 1
+    assert len((await world.request(PATH, CAT)).value["data"]) == 1
 
 
 @pytest.mark.parametrize("fault", [Filter(), Filter(after=1), Filter(notice="")])
 async def test_the_filter(world: World, fault: Fault) -> None:
     world.site.script("stream", fault)
-    told = await world.ask(PATH, CAT)
+    told = await world.request(PATH, CAT)
     assert (told.status, told.error["code"]) == (400, "content_filter")
     assert len(world.site.calls_of("stream")) == 1
     await world.deleted()
@@ -133,9 +133,9 @@ async def test_the_filter(world: World, fault: Fault) -> None:
 async def test_nothing_drawn(world: World) -> None:
     nothing = Frames(said("我不会画这个。"), END)
     world.site.script("stream", nothing, nothing)
-    assert len((await world.ask(PATH, CAT)).value["data"]) == 1
+    assert len((await world.request(PATH, CAT)).value["data"]) == 1
     world.site.script("stream", nothing, nothing, nothing)
-    told = await world.ask(PATH, CAT)
+    told = await world.request(PATH, CAT)
     assert (told.status, told.error["code"]) == (502, "upstream_unavailable")
     await world.deleted()
     assert len(world.site.calls_of("stream")) == 6
@@ -147,7 +147,7 @@ async def test_nothing_drawn(world: World) -> None:
 async def test_tried_again(world: World, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "BUSY_PAUSE", 0.02)
     world.site.script("stream", fault)
-    assert len((await world.ask(PATH, CAT)).value["data"]) == 1
+    assert len((await world.request(PATH, CAT)).value["data"]) == 1
     await world.deleted()
 
 
@@ -163,6 +163,6 @@ async def test_tried_again(world: World, fault: Fault, monkeypatch: pytest.Monke
     ],
 )
 async def test_a_wrong_request_never_reaches_the_site(world: World, body: Any, param: str) -> None:
-    told = await world.ask(PATH, body)
+    told = await world.request(PATH, body)
     assert (told.status, told.error["param"]) == (400, param)
     assert world.site.calls == []

@@ -72,7 +72,7 @@ async def test_a_refused_newest_token_gives_way_to_the_client_s(world: World) ->
 async def test_many_who_wait_share_one_exchange(world: World) -> None:
     world.site.script("refresh", slow := SlowHead(until=asyncio.Event()))
     token = world.site.account("ann")
-    asking = [asyncio.create_task(world.ask("/token/check", {"token": token})) for _ in range(5)]
+    asking = [asyncio.create_task(world.request("/token/check", {"token": token})) for _ in range(5)]
     chatting = asyncio.create_task(world.chat("hi"))
     await slow.reached.wait()
     assert slow.until is not None
@@ -109,7 +109,7 @@ async def test_an_access_token_is_renewed_when_its_time_is_over() -> None:
 
 
 async def test_a_token_that_works(world: World) -> None:
-    told = await world.ask("/token/check", {"token": world.site.account("ann")})
+    told = await world.request("/token/check", {"token": world.site.account("ann")})
     assert (told.status, told.value) == (200, {"live": True})
     assert world.site.outcomes("refresh") == {"ok": 1}
 
@@ -118,29 +118,29 @@ async def test_a_rotated_token_still_works(world: World) -> None:
     world.site.rotate = world.site.retire_old = True
     token = world.site.account("ann")
     for _ in range(3):
-        assert (await world.ask("/token/check", {"token": token})).value == {"live": True}
+        assert (await world.request("/token/check", {"token": token})).value == {"live": True}
 
 
 @pytest.mark.parametrize("token", ["nonsense", "a.b.c", "é", "x" * 5000])
 async def test_a_token_that_never_worked(world: World, token: str) -> None:
-    told = await world.ask("/token/check", {"token": token})
+    told = await world.request("/token/check", {"token": token})
     assert (told.status, told.value) == (200, {"live": False})
 
 
 async def test_a_token_that_has_expired(world: World) -> None:
     token = world.site.account("ann")
     world.site.expire_refresh("ann")
-    assert (await world.ask("/token/check", {"token": token})).value == {"live": False}
+    assert (await world.request("/token/check", {"token": token})).value == {"live": False}
 
 
 @pytest.mark.parametrize("fault", [server_error(), html(), Cut(None)])
 async def test_what_could_not_be_found_out_is_no_dead_token(world: World, fault: Reply) -> None:
     world.site.script("refresh", fault)
-    told = await world.ask("/token/check", {"token": world.site.account("ann")})
+    told = await world.request("/token/check", {"token": world.site.account("ann")})
     assert (told.status, told.error["code"]) == (502, "upstream_unavailable")
 
 
 @pytest.mark.parametrize("body", [{}, {"token": ""}, {"token": 7}, {"token": " "}])
 async def test_no_token_to_check(world: World, body: object) -> None:
-    told = await world.ask("/token/check", body)
+    told = await world.request("/token/check", body)
     assert (told.status, told.error["param"]) == (400, "token")

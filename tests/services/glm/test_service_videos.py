@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from services.glm.site import GlmSite as Constants
-from tests.services.glm.world import DRAWING, World, data_url, headers_of, png
+from tests.answers import data_url
+from tests.services.glm.world import DRAWING, World, headers_of, png
 from tests.shared.origins import serve_origin
 from tests.simulators import Cut, Fault, Reply, html, server_error
 from tests.simulators.chatglm import Filter, Frames, access_refused
@@ -29,7 +30,7 @@ async def world() -> AsyncIterator[World]:
 
 
 async def test_the_transcript_of_a_video(world: World) -> None:
-    told = await world.ask(PATH, {**CAT, **OPTIONS})
+    told = await world.request(PATH, {**CAT, **OPTIONS})
     (job,) = world.site.video_jobs.values()
     base = "https://sfile.chatglm.cn/testpath/video"
     assert isinstance(told.value.pop("created"), int)
@@ -83,7 +84,7 @@ async def test_the_transcript_of_a_video(world: World) -> None:
 async def test_the_first_frame_is_cut_as_the_site_wants_it(
     world: World, size: tuple[int, int], wanted: tuple[int, int]
 ) -> None:
-    told = await world.ask(PATH, {**CAT, "image_url": data_url(png(*size))})
+    told = await world.request(PATH, {**CAT, "image_url": data_url(png(*size))})
     assert told.status == 200
     ((source, upload),) = world.site.uploads.items()
     with Image.open(BytesIO(upload.data)) as picture:
@@ -100,20 +101,20 @@ async def test_the_first_frame_by_its_address(world: World) -> None:
     async with serve_origin() as origin:
         origin.gives("/a.png", png(30, 30), "image/png")
         for image in (origin.url("/a.png"), {"url": origin.url("/a.png")}):
-            assert (await world.ask(PATH, {**CAT, "image_url": image})).status == 200
-        told = await world.ask(PATH, {**CAT, "image_url": origin.url("/gone.png")})
+            assert (await world.request(PATH, {**CAT, "image_url": image})).status == 200
+        told = await world.request(PATH, {**CAT, "image_url": origin.url("/gone.png")})
         assert (told.status, told.error["code"]) == (400, "invalid_attachment")
 
 
 @pytest.mark.parametrize("data", [b"%PDF-1.4", b"", b"GIF89a"])
 async def test_a_first_frame_that_is_no_picture(world: World, data: bytes) -> None:
-    told = await world.ask(PATH, {**CAT, "image_url": data_url(data)})
+    told = await world.request(PATH, {**CAT, "image_url": data_url(data)})
     assert (told.status, told.error["code"]) == (400, "invalid_attachment")
     assert world.site.calls_of("video_chat") == []
 
 
 async def test_pro_draws_its_first_frame(world: World) -> None:
-    told = await world.ask(PATH, {**CAT, "model": "cogvideox-pro", "image_url": data_url(png(30, 30))})
+    told = await world.request(PATH, {**CAT, "model": "cogvideox-pro", "image_url": data_url(png(30, 30))})
     assert told.status == 200
     (question,) = world.asked()
     assert question["assistant_id"] == DRAWING
@@ -126,7 +127,7 @@ async def test_pro_draws_its_first_frame(world: World) -> None:
 
 
 async def test_with_a_sound(world: World) -> None:
-    told = await world.ask(PATH, {**CAT, "audio_id": "group-7-more"})
+    told = await world.request(PATH, {**CAT, "audio_id": "group-7-more"})
     (job,) = world.site.video_jobs.values()
     (call,) = world.site.calls_of("video_compose")
     assert orjson.loads(call.body) == {"chat_id": job.id, "key": "group", "audio_id": "7"}
@@ -135,11 +136,11 @@ async def test_with_a_sound(world: World) -> None:
 
 
 async def test_in_a_conversation(world: World) -> None:
-    first = (await world.ask(PATH, CAT)).value["data"][0]["conversation_id"]
-    again = (await world.ask(PATH, {**CAT, "conversation_id": first})).value["data"][0]["conversation_id"]
+    first = (await world.request(PATH, CAT)).value["data"][0]["conversation_id"]
+    again = (await world.request(PATH, {**CAT, "conversation_id": first})).value["data"][0]["conversation_id"]
     assert again == first
     assert [order["conversation_id"] for order in world.asked("video_chat")] == ["", first]
-    told = await world.ask(PATH, {**CAT, "conversation_id": first}, "bob")
+    told = await world.request(PATH, {**CAT, "conversation_id": first}, "bob")
     assert (told.status, told.error["code"]) == (404, "conversation_not_found")
 
 
@@ -153,10 +154,10 @@ async def test_in_a_conversation(world: World) -> None:
 )
 async def test_options(world: World, option: str, values: str) -> None:
     for value in [*values.split("/"), "", None]:
-        assert (await world.ask(PATH, {**CAT, option: value})).status == 200
+        assert (await world.request(PATH, {**CAT, option: value})).status == 200
     asked = [order["advanced_parameter_extra"] for order in world.asked("video_chat")]
     assert asked == [PLAIN | {option: value} for value in [*values.split("/"), "", ""]]
-    told = await world.ask(PATH, {**CAT, option: "其他"})
+    told = await world.request(PATH, {**CAT, option: "其他"})
     assert (told.status, told.error["type"]) == (400, "invalid_request_error")
     assert told.error["message"] == f"`{option}` must be one of {values}."
 
@@ -173,7 +174,7 @@ async def test_options(world: World, option: str, values: str) -> None:
     ],
 )
 async def test_a_wrong_request_never_reaches_the_site(world: World, body: Any) -> None:
-    told = await world.ask(PATH, body)
+    told = await world.request(PATH, body)
     assert told.status == 400
     assert world.site.calls == []
 
@@ -184,7 +185,7 @@ async def test_a_wrong_request_never_reaches_the_site(world: World, body: Any) -
 )
 async def test_a_video_that_fails(world: World, words: str, status: int, code: str) -> None:
     world.site.video_failure = words
-    told = await world.ask(PATH, CAT)
+    told = await world.request(PATH, CAT)
     assert (told.status, told.error["code"]) == (status, code)
     assert words in told.error["message"]
     assert len(world.site.calls_of("video_chat")) == 1
@@ -194,7 +195,7 @@ async def test_a_video_that_fails(world: World, words: str, status: int, code: s
 async def test_a_video_that_is_never_done() -> None:
     async with World.start(GLM_VIDEO_PAUSE="0.01", GLM_VIDEO_LIMIT="0.1") as world:
         world.site.video_statuses = ("processing",)
-        told = await world.ask(PATH, CAT)
+        told = await world.request(PATH, CAT)
         assert (told.status, told.error["code"]) == (502, "upstream_error")
         await world.site.wait_for(lambda: all(job.deleted for job in world.site.video_jobs.values()))
 
@@ -203,14 +204,14 @@ async def test_a_video_that_is_never_done() -> None:
 @pytest.mark.parametrize("place", ["video_status", "video_compose"])
 async def test_a_call_that_fails_does_not_order_the_video_again(world: World, place: str, fault: Fault) -> None:
     world.site.script(place, fault)
-    told = await world.ask(PATH, {**CAT, "audio_id": "group-7"})
+    told = await world.request(PATH, {**CAT, "audio_id": "group-7"})
     assert told.status == 200
     assert len(world.site.calls_of("video_chat")) == 1
 
 
 async def test_a_site_that_can_no_longer_be_asked(world: World) -> None:
     world.site.script("video_status", *[server_error()] * 10)
-    told = await world.ask(PATH, CAT)
+    told = await world.request(PATH, CAT)
     assert (told.status, told.error["code"]) == (502, "upstream_error")
     assert len(world.site.calls_of("video_chat")) == 1
     await world.site.wait_for(lambda: all(job.deleted for job in world.site.video_jobs.values()))
@@ -220,7 +221,7 @@ async def test_a_site_that_can_no_longer_be_asked(world: World) -> None:
 async def test_a_record_that_cannot_be_deleted_is_no_failure(fault: Fault) -> None:
     async with World.start(GLM_VIDEO_PAUSE="0") as world:
         world.site.script("video_delete", fault)
-        assert (await world.ask(PATH, CAT)).status == 200
+        assert (await world.request(PATH, CAT)).status == 200
         assert [job.deleted for job in world.site.video_jobs.values()] == [False]
 
 
@@ -228,14 +229,14 @@ async def test_a_record_that_cannot_be_deleted_is_no_failure(fault: Fault) -> No
 @pytest.mark.parametrize("fault", [server_error(), html(), access_refused()])
 async def test_an_order_that_fails_is_given_again(world: World, place: str, fault: Fault) -> None:
     world.site.script(place, fault)
-    assert (await world.ask(PATH, {**CAT, "image_url": data_url(png(30, 30))})).status == 200
+    assert (await world.request(PATH, {**CAT, "image_url": data_url(png(30, 30))})).status == 200
     assert len(world.site.video_jobs) == 1
 
 
 @pytest.mark.parametrize("result", [{}, {"chat_id": 7}, [], None])
 async def test_an_order_with_an_unknown_answer(world: World, result: Any) -> None:
     world.site.script("video_chat", Reply({"message": "success", "result": result, "status": 0}))
-    told = await world.ask(PATH, CAT)
+    told = await world.request(PATH, CAT)
     assert (told.status, told.error["code"]) == (502, "upstream_changed")
     world.errors.append("upstream_changed")
 
@@ -246,7 +247,7 @@ async def test_an_order_with_an_unknown_answer(world: World, result: Any) -> Non
 )
 async def test_pro_without_a_picture(world: World, fault: Fault, status: int, code: str) -> None:
     world.site.script("stream", fault, fault, fault)
-    told = await world.ask(PATH, {**CAT, "model": "cogvideox-pro"})
+    told = await world.request(PATH, {**CAT, "model": "cogvideox-pro"})
     assert (told.status, told.error["code"]) == (status, code)
     assert world.site.video_jobs == {}
     await world.deleted()

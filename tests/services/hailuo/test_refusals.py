@@ -1,10 +1,9 @@
-import orjson
 import pytest
-from multidict import CIMultiDict
 
 from services.hailuo import refusals
 from shared import errors
 from shared.upstream.client import Answer
+from tests.answers import site_answer as answer
 
 Kind = type[errors.SiteError]
 
@@ -24,11 +23,6 @@ WORDS: dict[str, Kind] = {
     "内容涉及敏感信息": errors.ContentBlocked,
     "会话不存在": errors.ConversationUnknown,
 }
-
-
-def answer(body: object, status: int = 200, content_type: str = "application/json", **headers: str) -> Answer:
-    data = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Answer(status, content_type, CIMultiDict({name.replace("_", "-"): v for name, v in headers.items()}), data)
 
 
 def info(code: int, message: str) -> dict[str, object]:

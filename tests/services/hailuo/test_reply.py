@@ -14,6 +14,7 @@ from shared.deltas import Delta, Failed, Finish, Reference, Text, Unknown
 from shared.errors import AccountExpired, SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.terms import Conversation
 from shared.upstream.sse import SseFrame, SseFramer
+from tests.decoding import decoded
 from tests.simulators.hailuo_scenes import OK, Event, Turn, play, written
 
 CHAT, MESSAGE = "290011223344556677", "290011223344556699"
@@ -53,15 +54,7 @@ RECORDED = b"".join(map(written, (SENT, BEAT, result("一个"), result("一个�
 
 def decode(pieces: Iterable[bytes], decoder: HailuoDecoder | None = None) -> list[Delta]:
     """All deltas of a body that arrives in these pieces; nothing may follow the last one."""
-    decoder = decoder or HailuoDecoder()
-    framer = SseFramer()
-    out: list[Delta] = []
-    for piece in pieces:
-        for frame in framer.feed(piece):
-            out += decoder.feed(frame)
-    for frame in framer.end():
-        out += decoder.feed(frame)
-    out += decoder.end()
+    out = decoded(pieces, SseFramer(), decoder or HailuoDecoder())
     assert not [delta for delta in out[:-1] if isinstance(delta, (Finish, Failed))]
     return out
 

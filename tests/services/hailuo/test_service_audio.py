@@ -12,7 +12,8 @@ import pytest
 from services.hailuo.speech import alike, same
 from services.hailuo.voices import OFFICIAL
 from shared import mp3
-from tests.services.hailuo.world import Told, World
+from tests.answers import Told
+from tests.services.hailuo.world import World
 from tests.simulators import Cut, Fault, Reply, Split, Stall, Together, html, server_error
 from tests.simulators import hailuo_sounds as sounds
 from tests.simulators.hailuo import EXPIRED, refused
@@ -69,7 +70,7 @@ async def test_parts_are_joined_and_streamed(world: World) -> None:
         first = await response.content.readany()
         assert sounds.heard(first) == TEXT[: sounds.LETTERS_PER_PART]
         go_on.set()
-        spoken(Told(200, response.content_type, first + await response.read()))
+        spoken(Told(200, response.headers, first + await response.read()))
 
 
 async def test_parts_stay_in_order(world: World) -> None:
@@ -132,7 +133,7 @@ VOICES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
 async def test_voices(environ: dict[str, str], asked: dict[str, Any], voice: str) -> None:
     async with World.start(**environ) as world:
         body = {"model": "tts-1", "input": "早上好", **asked}
-        spoken(await world.post("/v1/audio/speech", body), "早上好")
+        spoken(await world.request("/v1/audio/speech", body), "早上好")
         assert orjson.loads(world.site.calls_of("voice")[0].body)["config"]["robotVoiceID"] == voice
 
 
@@ -151,7 +152,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("asked", "named"), BAD.values(), ids=BAD)
 async def test_bad_requests_cost_no_account(world: World, asked: dict[str, Any], named: str) -> None:
-    told = await world.post("/v1/audio/speech", {"input": "a", "voice": "alloy", **asked})
+    told = await world.request("/v1/audio/speech", {"input": "a", "voice": "alloy", **asked})
     assert told.status == 400
     assert named in told.message
     assert world.site.calls == []
@@ -313,7 +314,7 @@ async def test_before_http_1_1_a_speech_has_its_length(world: World) -> None:
     writer.close()
     head_read, _, sound = answer.partition(b"\r\n\r\n")
     assert f"Content-Length: {len(sound)}".encode() in head_read
-    spoken(Told(200, "audio/mpeg", sound))
+    spoken(Told(200, {"Content-Type": "audio/mpeg"}, sound))
 
 
 async def test_draining_breaks_a_speech_off() -> None:

@@ -74,19 +74,19 @@ async def test_history(world: World) -> None:
 async def test_sources(world: World) -> None:
     told = await world.both("今天有什么新闻？")
     assert "1. 中央气象台 - http://www.nmc.cn/" in told.content
-    assert [note["title"] for note in told.annotations] == ["中央气象台", "新华网"]
+    assert [note["title"] for note in told.citations] == ["中央气象台", "新华网"]
 
 
 async def test_sources_hidden() -> None:
     async with World.start(REFERENCES="hidden") as world:
         told = await world.both("今天有什么新闻？")
         assert "搜索结果" not in told.content
-        assert len(told.annotations) == 2
+        assert len(told.citations) == 2
 
 
 async def test_without_search(world: World) -> None:
     told = await world.both("今天有什么新闻？", model="hailuo-nosearch")
-    assert told.annotations == []
+    assert told.citations == []
     assert {form["searchMode"] for form in world.fields()} == {"1"}
 
 
@@ -239,7 +239,7 @@ async def test_retries(world: World) -> None:
 async def test_a_break_after_text_is_an_error_frame(world: World) -> None:
     world.site.script("chat", Cut(after=1500))
     told = await world.chat("a")
-    assert not told.whole
+    assert not told.done
     assert told.code == "upstream_unavailable"
     assert told.content
     await world.settled()
@@ -349,9 +349,9 @@ CHECKS: dict[str, tuple[str, Fault, dict[str, Any], int]] = {
 @pytest.mark.parametrize(("kind", "fault", "wanted", "status"), CHECKS.values(), ids=CHECKS)
 async def test_check(world: World, kind: str, fault: Fault, wanted: Any, status: int) -> None:
     world.site.script(kind, fault)
-    told = await world.post("/token/check", {"token": world.tokens()})
+    told = await world.request("/token/check", {"token": world.tokens()})
     assert (told.value, told.status) == (wanted, status)
-    again = await world.post("/token/check", {"token": world.tokens()})
+    again = await world.request("/token/check", {"token": world.tokens()})
     assert again.value == {"live": True}
     refused_once = wanted["live"] is False
     assert len(world.site.calls_of("register")) == 1 + refused_once
@@ -359,13 +359,13 @@ async def test_check(world: World, kind: str, fault: Fault, wanted: Any, status:
 
 async def test_check_of_a_site_that_is_away(world: World) -> None:
     world.site.script("user", html(502))
-    told = await world.post("/token/check", {"token": world.tokens()})
+    told = await world.request("/token/check", {"token": world.tokens()})
     assert told.status == 502
 
 
 @pytest.mark.parametrize("token", ["a b", "\u4f60"])
 async def test_check_of_a_malformed_token(world: World, token: str) -> None:
-    assert (await world.post("/token/check", {"token": token})).value == {"live": False}
+    assert (await world.request("/token/check", {"token": token})).value == {"live": False}
     assert world.site.calls == []
 
 

@@ -1,6 +1,5 @@
 from typing import Any
 
-import orjson
 import pytest
 
 from services.metaso.refusals import event_problem, is_alive, meta_token, refusal, session_id, unreadable
@@ -19,15 +18,11 @@ from shared.errors import (
 )
 from shared.upstream.client import Answer
 from shared.upstream.sse import SseFrame
+from tests.answers import site_answer as answer
 
 UID, SID = "6700aa11bb22cc33dd44ee55", "0123456789abcdef0123456789abcdef"
 PAGE = "  <!doctype html><html><title>请先登录</title>too many requests, secret words</html>".encode()
 META_TOKEN = "Zk3+Qp7LmX0uTn9/vB2dWs5yRf8hJc1eKa4gIo6tUxNqVwInventedMetaToken0123456789=="
-
-
-def answer(body: Any, status: int = 200, content_type: str = "application/json", **headers: str) -> Answer:
-    data = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Answer(status, content_type, {name.replace("_", "-"): value for name, value in headers.items()}, data)
 
 
 def said(code: Any, message: str = "", **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from services.metaso.reply import Label, MetasoDecoder
 from shared.deltas import Cite, Delta, Failed, Finish, Reference, Text, Unknown
 from shared.errors import AccountLimited, AddressLimited, UpstreamChanged, UpstreamUnavailable
 from shared.upstream.sse import SseFramer
+from tests.decoding import counted, decoded
 
 WORKED = """\
 data:{"type":"query","data":["秘塔AI","Metaso AI search"]}
@@ -39,11 +40,7 @@ LABEL = '<span style="color: #999; font-size: 12px">[AI生成]</span>'
 
 def decode(pieces: Iterable[bytes]) -> list[Delta]:
     """All deltas of a body that arrives in these pieces, up to the last one that counts."""
-    decoder, framer = MetasoDecoder(), SseFramer()
-    frames = [frame for piece in pieces for frame in framer.feed(piece)] + framer.end()
-    deltas = [delta for frame in frames for delta in decoder.feed(frame)] + decoder.end()
-    last = next((place for place, delta in enumerate(deltas) if isinstance(delta, Finish | Failed)), len(deltas))
-    return deltas[: last + 1]
+    return counted(decoded(pieces, SseFramer(), MetasoDecoder()))
 
 
 def told(deltas: Iterable[Delta]) -> str:

@@ -52,7 +52,7 @@ async def test_the_transcript(world: World) -> None:
     assert told.content == f"{said}\n\n搜索结果来自：\n1. 秘塔AI搜索_百度百科 - {entry['link']}"
     assert told.sources == [(entry["title"], entry["link"])]
     where = said.index(mark)
-    assert [told.notes[0]["url_citation"][f"{end}_index"] for end in ("start", "end")] == [where, where + len(mark)]
+    assert [told.citations[0][f"{end}_index"] for end in ("start", "end")] == [where, where + len(mark)]
     assert (told.model, told.finish) == ("detail", "stop")
     assert world.kinds() == ["page", "open", "chat", "open", "chat"]
     assert list(world.site.sessions) == ["8466827997659213824", told.id]
@@ -90,14 +90,14 @@ async def test_an_answer(world: World) -> None:
         f"这是模拟站点的回答{FIRST}{SECOND}，一字一句慢慢写出来。\n{LIST}"
     )
     assert told.sources == [(source["title"], source["link"]) for source in WEB]
-    assert "unknown_total{" not in await world.metrics()
+    assert "unknown_total{" not in await world.scrape()
 
 
 async def test_what_is_unknown_is_counted(world: World) -> None:
     scene = Events({"type": "weather-card"}, text("a"), {"type": "append-text", "text": 7}, DONE)
     world.site.script("chat", scene, scene)
     assert (await world.both("hi")).content == "a"
-    metrics = await world.metrics()
+    metrics = await world.scrape()
     for kind in ("weather-card", "malformed_text"):
         assert f'unknown_total{{kind="{kind}",provider="metaso"}} 2.0' in metrics
 
@@ -177,8 +177,8 @@ async def test_nothing_is_deleted_and_nothing_said_to_be(world: World, stream: b
         await world.ask("hi", stream=stream)
     await world.house.service.cleanup.drain(5)
     assert set(world.kinds()) == {"page", "open", "chat"}
-    assert 'cleanups_total{outcome="deleted"' not in (await world.metrics())
-    assert 'cleanups_total{outcome="error"' not in (await world.metrics())
+    assert 'cleanups_total{outcome="deleted"' not in (await world.scrape())
+    assert 'cleanups_total{outcome="error"' not in (await world.scrape())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 import pytest
 
 from services.step import refusals
@@ -22,13 +21,9 @@ from shared.errors import (
 )
 from shared.upstream.client import Answer
 from shared.upstream.shapes import text_of
+from tests.answers import site_answer as answer
 
 PAGE = b"<html><title>502</title>secret words</html>"
-
-
-def answer(body: Any, status: int = 200, content_type: str = "application/json", **headers: str) -> Answer:
-    data = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Answer(status, content_type, {name.replace("_", "-"): value for name, value in headers.items()}, data)
 
 
 def said(code: Any, message: Any = "no") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from shared.errors import (
     UpstreamUnavailable,
 )
 from shared.upstream.connect import ConnectFrame, ConnectFramer
+from tests.decoding import decoded
 from tests.simulators.step_scenes import Question, end, failure, framed, newer, play
 
 Event = dict[str, Any]
@@ -44,14 +45,7 @@ def body(frames: Iterable[Any]) -> bytes:
 
 def decode(pieces: Iterable[bytes]) -> list[Delta]:
     """All deltas of a body that arrives in these pieces, texts in a row joined."""
-    framer, decoder = ConnectFramer(), StepDecoder()
-    out: list[Delta] = []
-    for piece in pieces:
-        for frame in framer.feed(piece):
-            out += decoder.feed(frame)
-    for frame in framer.end():
-        out += decoder.feed(frame)
-    return joined(out + decoder.end())
+    return joined(decoded(pieces, ConnectFramer(), StepDecoder()))
 
 
 def joined(deltas: list[Delta]) -> list[Delta]:

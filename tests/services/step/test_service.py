@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.services.step.world import World, data_url, headers_of
+from tests.answers import data_url
+from tests.services.step.world import World, headers_of
 from tests.simulators import ContentType, Cut, Fault, Pass, Reply, Split, Stall, Together, html, server_error
 from tests.simulators.step import Compressed, Frames, end, failure
 from tests.simulators.step_checks import CONSTANT_HEADERS, lowered
@@ -126,7 +127,7 @@ async def test_tags_become_links_and_sources_follow(world: World) -> None:
     world.site.script("send", *[Frames(*SEARCHED)] * 2)
     told = await world.both("上海天气")
     assert told.content == f"上海今天多云[1]({SHANGHAI})，22~28℃。详见来源。{SOURCES}"
-    assert [note["url"] for note in told.annotations] == [SHANGHAI, FORECAST]
+    assert [note["url"] for note in told.citations] == [SHANGHAI, FORECAST]
 
 
 async def test_references_hidden() -> None:
@@ -134,7 +135,7 @@ async def test_references_hidden() -> None:
         world.site.script("send", *[Frames(*SEARCHED)] * 2)
         told = await world.both("上海天气")
         assert told.content == "上海今天多云，22~28℃。详见来源。"
-        assert [note["url"] for note in told.annotations] == [SHANGHAI, FORECAST]
+        assert [note["url"] for note in told.citations] == [SHANGHAI, FORECAST]
 
 
 async def test_all_searches_count(world: World) -> None:
@@ -395,9 +396,10 @@ async def test_refusals_before_the_answer(fault: Fault, status: int, code: str, 
         assert (told.status, told.code) == (status, code)
         if code == "rate_limit_exceeded":
             assert told.headers["Retry-After"] == "7"
+        world.errors = [code] * (code == "upstream_changed")
         # A chat whose creation was not answered cannot be deleted: nobody knows its id.
         world.kept = int(where == "create" and isinstance(fault, Cut))
-        await world.site.wait_for(lambda: len(world.site.live_chats()) == world.kept)
+        await world.site.wait_for(lambda: len(world.site.live_conversations()) == world.kept)
         assert len(world.site.calls_of("delete")) == (where == "send")
 
 
@@ -466,6 +468,7 @@ async def test_a_stream_that_breaks(fault: Fault, code: str, world: World) -> No
     told = await world.chat("hi")
     assert told.content
     assert (told.finish, told.done, told.code) == (None, False, code)
+    world.errors = [code] * (code == "upstream_changed")
     await world.deleted()
 
 
@@ -524,7 +527,7 @@ async def test_a_prompt_that_is_too_long(world: World) -> None:
 
 
 async def test_no_messages_is_no_call(world: World) -> None:
-    told = await world.ask({"model": "step", "messages": []})
+    told = await world.request("/v1/chat/completions", {"model": "step", "messages": []})
     assert told.status == 400
     assert world.kinds() == []
 

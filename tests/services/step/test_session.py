@@ -6,6 +6,7 @@ import pytest
 
 from services.step.session import StepCredential, exchanged, is_guest, read_credential
 from shared.errors import AccountExpired
+from shared.tokens import claims
 from tests.simulators.step_state import jwt
 
 DEVICE = "267bcc81a01c2032a11a3fc6ec3e372c380eb9d1"

@@ -14,7 +14,8 @@ from shared.metrics import Metrics
 from shared.settings import Settings
 from shared.terms import Conversation
 from shared.upstream.client import Upstream
-from tests.services.step.world import World, data_url, headers_of
+from tests.answers import data_url
+from tests.services.step.world import World, headers_of
 from tests.simulators import Reply
 from tests.simulators.step import Frames, failure
 from tests.simulators.step_checks import CONSTANT_HEADERS

@@ -1,0 +1,92 @@
+import re
+from typing import Any
+
+import pytest
+
+from shared.errors import AccountBusy, ContentBlocked, UpstreamChanged, UpstreamUnavailable
+from shared.upstream.connect import ConnectFrame
+from shared.upstream.refusals import (
+    is_page,
+    kind_by_words,
+    no_data,
+    no_json,
+    one_line,
+    own_words,
+    unknown_shape,
+    unreadable,
+)
+from shared.upstream.sse import SseFrame
+from tests.answers import site_answer
+
+TABLE = ((re.compile("busy"), AccountBusy), (re.compile("bus|bad"), ContentBlocked))
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [("busy", AccountBusy), ("a bus", ContentBlocked), ("bad", ContentBlocked), ("", None), ("x", None)],
+)
+def test_the_first_match_counts(words: str, kind: Any) -> None:
+    assert kind_by_words(TABLE, words) is kind
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (" two\r\n words ", "two words"),
+        ("长" * 500, "长" * 200),
+        ("\ud83d", "\ufffd"),
+        ("", ""),
+        (" \n", ""),
+        ("  <html>no", ""),
+        ("a <b>", "a <b>"),
+        (None, ""),
+        (7, ""),
+        (["a"], ""),
+    ],
+)
+def test_own_words(value: Any, words: str) -> None:
+    assert own_words(value) == words
+    if isinstance(value, str) and "<html" not in value:
+        assert one_line(value) == words
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "page"),
+    [
+        (b"<html>", "", True),
+        (b" \r\n<!doctype", "text/plain", True),
+        (b"", "text/html", True),
+        (b"oops", "application/xhtml+xml", True),
+        (b"oops", "text/plain", False),
+        (b"", "", False),
+    ],
+)
+def test_pages(body: bytes, content_type: str, page: bool) -> None:
+    assert is_page(site_answer(body, 200, content_type)) is page
+
+
+@pytest.mark.parametrize(("body", "what"), [(b"<p>secret</p>", "a page"), (b"secret", "6 bytes"), (b"", "nothing")])
+def test_what_came_instead_of_data_is_told_without_its_words(body: bytes, what: str) -> None:
+    told = site_answer(body, 502, "text/plain")
+    error = no_data(told)
+    assert type(error) is UpstreamUnavailable
+    assert f"answered with {what} (HTTP 502)" in error.message
+    changed = no_json(told)
+    assert isinstance(changed, UpstreamChanged)
+    assert changed.shape == f"text/plain: {len(body)} bytes"
+    assert "secret" not in error.message + changed.message
+
+
+def test_an_unknown_shape_is_sketched() -> None:
+    error = unknown_shape({"answer": "secret"})
+    assert isinstance(error, UpstreamChanged)
+    assert error.shape == "{answer str}"
+
+
+@pytest.mark.parametrize("frame", [SseFrame("", b"{no"), ConnectFrame(False, b"{no")])
+def test_frames_that_are_no_json(frame: Any) -> None:
+    error = unreadable(frame)
+    assert isinstance(error, UpstreamChanged)
+    assert error.shape == "3 bytes"
+    frame.whole = False
+    assert type(unreadable(frame)) is UpstreamUnavailable
