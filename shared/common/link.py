@@ -1,15 +1,15 @@
 """The way to Redis. It may be away: then no call is made, until a task in the background gets through again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from shared.logs import get_logger
 
@@ -18,13 +18,21 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 CALL_TIMEOUT = 0.5
-"""Seconds for one call; an hour of a hung Redis costs the requests of one moment that much, once."""
+LOOKS = 10
+"""Seconds without any answer after which Redis counts as hung, and the looks in which they are counted: an hour of a
+hung Redis costs the requests of one moment that much, once."""
+
+STUCK_TIMEOUT = 5.0
+"""Seconds for one call while others are answered: they wait for one another."""
 
 PROBE_PAUSE = 2.0
 """Seconds between attempts to get through, while Redis is away."""
 
 CONNECTIONS = 16
-"""Calls at once; more wait for one another, all within `CALL_TIMEOUT`."""
+"""Calls at once; more wait for one another."""
+
+WORDS_LIMIT = 200
+"""Characters of Redis's own words that are logged."""
 
 _FAILURES = (RedisError, OSError, TimeoutError)
 
@@ -60,6 +68,7 @@ class Link:
         self._hear = hear
         self._tell = tell
         self._said_away = False
+        self._answers = 0
         self._lost = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -107,11 +116,37 @@ class Link:
         if not self.up:
             raise Away
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
+            async with self._patience():
                 return await work()
         except Exception as error:  # noqa: BLE001 - whatever it is, requests go on
             self._lose(error)
             raise Away from None
+
+    @asynccontextmanager
+    async def _patience(self) -> AsyncIterator[None]:
+        """Raise `TimeoutError` when nothing is answered, to anyone, at `LOOKS` looks in a row.
+
+        A process that stood still itself looks once afterwards, and then finds the answers that were waiting for it.
+        """
+        loop = asyncio.get_running_loop()
+        left, seen = LOOKS, self._answers
+        next_look: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal left, seen, next_look
+            left, seen = left - 1 if seen == self._answers else LOOKS, self._answers
+            if left:
+                next_look = loop.call_later(CALL_TIMEOUT / LOOKS, look)
+            else:
+                limit.reschedule(loop.time())
+
+        next_look = loop.call_later(CALL_TIMEOUT / LOOKS, look)
+        try:
+            async with asyncio.timeout(STUCK_TIMEOUT) as limit:
+                yield
+        finally:
+            next_look.cancel()
+        self._answers += 1
 
     async def _keep(self, beat: Callable[[], float]) -> None:
         while True:
@@ -125,7 +160,7 @@ class Link:
         """Renew; where Redis was away, listen first. Nothing is awaited between the last of it and `up`."""
         heard: PubSub | None = None
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
+            async with self._patience():
                 heard = None if self.up else await self._subscribed()
                 await self._renew()
         except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may get through
@@ -169,14 +204,15 @@ class Link:
         self._tasks[1:] = [asyncio.create_task(self._listen(heard))]
 
     def _lose(self, error: Exception) -> None:
-        """Go on without Redis; said once, by the kind of failure alone, for its text may hold the address."""
+        """Go on without Redis; said once, with what Redis said: it mostly wants a password, or another setting."""
         if self.up:
             self.up = False
             self._tell(False)
             self._lost.set()
         if not self._said_away:
             self._said_away = True
-            log.warning("redis_away", reason=type(error.__cause__ or error).__name__)
+            words = str(error)[:WORDS_LIMIT] if isinstance(error, ResponseError) else ""
+            log.warning("redis_away", reason=type(error.__cause__ or error).__name__, said=words)
 
 
 async def _closed(heard: PubSub) -> None:

@@ -209,13 +209,14 @@ class Chunks:
         """Give the chunks of the rendering's pieces, the role chunk before the first; empty when there are none."""
         if not pieces:
             return b""
-        parts = []
-        if self._opening:
-            parts.append(self._opening)
-            self._opening = b""
+        data = bytearray(self._opening)
+        self._opening = b""
+        # What orjson gives has a kilobyte behind it until it is freed: kept for a join, a burst of pieces costs twice.
         for name, text in pieces:
-            parts += (self._heads[name], orjson.dumps(text), self._tail)
-        return b"".join(parts)
+            data += self._heads[name]
+            data += orjson.dumps(text)
+            data += self._tail
+        return bytes(data)
 
     def finish(self, reason: FinishReason, conversation_id: str | None) -> bytes:
         """Give all that ends the answer: sources, finish chunk, usage, `[DONE]`."""

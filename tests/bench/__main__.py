@@ -13,7 +13,7 @@ FIRST = "glm"
 """The service that the others are compared with."""
 
 ROUNDS = 3
-STARTS = 5
+STARTS = 3
 QUICK_ROUNDS = 1
 QUICK_STARTS = 2
 BRIEF_ROUNDS = 2

@@ -58,7 +58,7 @@ SCENARIOS = {
     "at 50,000": Scenario(Script(frames=100, every=20, start=50_000), 8, calls=1, ramp=0.16, window=1.5),
 }
 
-BRIEF = {"call": SCENARIOS["call"], "paced 128": SCENARIOS["paced 128"].shorter(), "burst": SCENARIOS["burst"]}
+BRIEF = {name: SCENARIOS[name].shorter() for name in ("call", "paced 128", "burst")}
 """What is measured of every service, to compare them."""
 
 

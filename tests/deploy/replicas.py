@@ -38,7 +38,7 @@ async def replicate(checkout: Checkout, site: GlmSite) -> None:
             await valkey_killed(checkout)
         await replica_killed(checkout, site)
     except AssertionError:
-        say(await checkout.compose(*FILE, "logs", "--tail", "5"))
+        say(await checkout.compose(*FILE, "logs", "--tail", "20"))
         raise
     finally:
         await checkout.compose(*FILE, "down", "--volumes", "--timeout", "5")

@@ -13,7 +13,7 @@ import structlog
 from shared.common import link, replicas
 from shared.common.contract import ADDRESS, Alone, Changed, Cooldown, Freed, News
 from shared.common.replicas import Replicas
-from shared.common.scripts import COOL, RELEASE
+from shared.common.scripts import COOL, RELEASE, TAKE
 from shared.common.wire import read_cooldown, read_news, write_cooldown, write_news
 from shared.errors import AccountBarred, AccountBusy, AccountExpired, AccountLimited, AddressLimited, SiteError
 from tests.shared.redisserver import RedisServer, needs_redis, redis_server
@@ -175,13 +175,19 @@ async def test_a_lease_that_is_asked_for_after_a_release_comes_after_it(
 ) -> None:
     replica = await make()
     lease = await replica.ask()
-    gate = held_back(replica, RELEASE, monkeypatch)
+    calls: list[tuple[str, bool]] = []
+    run = replica._link.run
+
+    async def noted(script: str, *call: Any) -> Any:
+        calls.append((script, False))
+        answer = await run(script, *call)
+        calls.append((script, True))
+        return answer
+
+    monkeypatch.setattr(replica._link, "run", noted)
     replica.release("a", lease)
-    again = asyncio.create_task(replica.ask())
-    assert await replica.ask("b") is not None
-    assert not again.done()
-    gate.set()
-    assert await again is not None
+    assert await replica.ask() is not None
+    assert calls == [(RELEASE, False), (RELEASE, True), (TAKE, False), (TAKE, True)]
 
 
 async def test_what_is_given_back_while_redis_comes_back_is_put_right(
@@ -366,11 +372,12 @@ async def test_a_hung_redis_costs_one_time_out_and_what_it_knew_is_put_right(
     began = loop.time()
     unknown = await asyncio.gather(*(first.ask(name) for name in "bcd"))
     assert None not in unknown
-    assert 0.2 <= loop.time() - began < 0.4
+    assert 0.2 <= loop.time() - began < 2
     began = loop.time()
     for _ in range(100):
         first.release("e", str(await first.ask("e")))
-    assert loop.time() - began < 0.2
+    # 100 time-outs are 20 s.
+    assert loop.time() - began < 5
     first.release("a", held)
     first.release("b", unknown[0])
     server.signal(signal.SIGCONT)

