@@ -22,9 +22,18 @@ class Output(ABC, Generic[T]):
 
     async def open(self) -> T:
         """Start, and give what the site accepted with; one who is cancelled here cancels nothing."""
-        self._task = asyncio.create_task(self._start)
-        await asyncio.wait((self._task,))
+        started = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(started))
+        await started
         return self._task.result()
+
+    async def _run(self, started: asyncio.Future[None]) -> T:
+        try:
+            return await self._start
+        finally:
+            # By the task itself, not when it is done: that would be told one turn of the loop later.
+            if not started.done():
+                started.set_result(None)
 
     @abstractmethod
     async def learn(self) -> None:
@@ -48,6 +57,8 @@ class Output(ABC, Generic[T]):
         if not self._task.done():
             self._task.cancel()
             await asyncio.wait((self._task,))
+            # Cut before its first step, the task has not even looked at it.
+            self._start.close()
         if not self._task.cancelled() and self._task.exception() is None:
             with suppress(SiteError):
                 await self._leave()

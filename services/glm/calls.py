@@ -33,22 +33,23 @@ class Calls:
     def __init__(self, site: GlmSite, upstream: Upstream) -> None:
         self.site = site
         self._upstream = upstream
+        self._headers = site.headers()
         self._uuids = Uuids()
 
     def headers(
         self, token: str, *, referer: str = "", content_type: str = "", identified: bool = True, signed: bool = True
     ) -> dict[str, str]:
         """Give the headers of one call. `token` is the access token, or the account token when that is exchanged."""
-        headers = {**self.site.headers(), "Authorization": f"Bearer {token}"}
+        headers = {**self._headers, "Authorization": f"Bearer {token}"}
         if content_type:
             headers["Content-Type"] = content_type
         if referer:
             headers["Referer"] = f"{self.site.base}{referer}"
         if identified:
-            headers["X-Device-Id"] = self._fresh_id()
-            headers["X-Request-Id"] = self._fresh_id()
+            headers["X-Device-Id"] = self._uuids.fresh()
+            headers["X-Request-Id"] = self._uuids.fresh()
         if signed:
-            headers |= signature(time.time_ns() // 1_000_000, self._fresh_id(), self.site.sign_secret)
+            headers |= signature(time.time_ns() // 1_000_000, self._uuids.fresh(), self.site.sign_secret)
         return headers
 
     def page(self, assistant: str) -> str:
@@ -135,6 +136,3 @@ class Calls:
             headers=self.headers(session.token, referer="/video", signed=False),
         )
         refusals.accepted(answer)
-
-    def _fresh_id(self) -> str:
-        return self._uuids.fresh().hex

@@ -25,13 +25,14 @@ TAIL = 8
 
 @define(eq=False)
 class Item:
-    """One item of a part.
+    """One item of a part, `index` its place in it.
 
     `seen` and `tail` are of its text as last seen, `given` counts what has left; `listed` is whether it has ever had
     anything to show, `passed` whether it was taken for over.
     """
 
     kind: str
+    index: int
     listed: bool = False
     finished: bool = False
     stated: bool = False
@@ -47,12 +48,13 @@ class Item:
 
 @define(eq=False)
 class Part:
-    """One part. `slots` are its items by place in the frame, `items` those with something to show, in that order.
+    """One part, `position` its place in the frame that last had it. `slots` are its items by place in the frame, `items` those with something to show, in that order.
 
     `at` is the first of `items` that is not over; `name` is the site's, empty where a part is known by its place.
     """
 
     name: str
+    position: int = 0
     finished: bool = False
     stated: bool = False
     changed: int = 0
@@ -70,16 +72,3 @@ def address(value: Any, name: str) -> str:
 def found(value: Any, path: tuple[str, ...]) -> list[Any]:
     """Give the list at the end of a path of names; empty when there is none."""
     return as_list(inner(value, *path))
-
-
-def sole_item(message: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give the only item of the only part, if that has this name and nothing ends; else an empty object."""
-    parts = message.get("parts")
-    if type(parts) is list and len(parts) == 1 and message.get("status") == "init" and not message.get("last_error"):
-        part = parts[0]
-        if type(part) is dict and part.get("logic_id") == name and part.get("status") == "init":
-            content = part.get("content")
-            if type(content) is list and len(content) == 1 and type(content[0]) is dict:
-                item: dict[str, Any] = content[0]
-                return item
-    return {}

@@ -90,9 +90,10 @@ def refusal_in(payload: Any, status: int = _OK, *, refreshing: bool = False) -> 
     if "validation_error" in payload:
         return _of_validation(payload["validation_error"])
     codes = [code for name in ("code", "status") if type(code := payload.get(name)) is int]
+    if status < _CLIENT_ERROR and (0 in codes if codes else "result" in payload):
+        return None
     words = _words(payload)
-    at_peace = 0 in codes if codes else not words or "result" in payload
-    if at_peace and status < _CLIENT_ERROR:
+    if status < _CLIENT_ERROR and not codes and not words:
         return None
     kind = _kind([*codes, status], words, refreshing=refreshing)
     if kind is AccountExpired:

@@ -10,12 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TAIL, Item, Part, address, found, sole_item
+from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TAIL, Item, Part, address, found
 from services.glm.refusals import refusal_in
 from shared.deltas import Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
 from shared.marks import Marks, MarkStyle
 from shared.surrogates import whole, without_open_half
 from shared.terms import Conversation
+from shared.upstream.growth import Growth
 from shared.upstream.json import loads
 from shared.upstream.refusals import unreadable
 from shared.upstream.shapes import as_text, inner
@@ -49,7 +50,9 @@ class GlmDecoder:
         self._late: list[tuple[Part, Item]] = []
         self._naming: dict[Item, Part] = {}
         self._writing: Item | None = None
-        self._open: Part | None = None
+        self._growth = Growth()
+        self._grown: list[str] = []
+        self._grown_at = 0
         self._last_kind = ""
         self._over = False
 
@@ -58,6 +61,11 @@ class GlmDecoder:
         out: list[Delta] = []
         if self._over:
             return out
+        new = self._growth.added(frame.data)
+        if new is not None:
+            return self._grow(new, out)
+        if self._grown:
+            self._settle()
         try:
             message = loads(frame.data)
         except ValueError:
@@ -65,9 +73,6 @@ class GlmDecoder:
         if type(message) is not dict:
             out.append(Unknown("malformed frame"))
             return out
-        grown = self._grow(self._open, message) if self._open else None
-        if grown is not None:
-            return grown
         if self.conversation is None:
             self._name(message)
         parts = message.get("parts")
@@ -76,6 +81,7 @@ class GlmDecoder:
         status = message.get("status")
         error = message.get("last_error")
         if status != "finish" and status != "intervene" and not error and parts is not None:
+            self._learn(frame.data)
             return out
         return self._judge(message, out)
 
@@ -102,7 +108,7 @@ class GlmDecoder:
                 out.append(Text(whole(f"\n\n{notice}")))
             out.append(Finish("content_filter"))
             return out
-        refused = refusal_in(said)
+        refused = refusal_in(said) if error else None
         if refused is None and "parts" not in message and not isinstance(message.get("status"), str):
             refused = refusal_in(message)
         if refused is not None:
@@ -141,36 +147,36 @@ class GlmDecoder:
         if self._late:
             self._give_late(out)
         self._advance(out)
-        self._open = self._sole_text()
 
     # --- the common frame ------------------------------------------------------------------------------------
 
-    def _sole_text(self) -> Part | None:
-        """Give the part being written, if it has a name and is a single text: what `_grow` can take."""
-        part = self._parts[-1] if self._at + 1 == len(self._parts) and self.conversation else None
-        if part is None or not part.name or part.at or len(part.slots) != 1 or len(part.items) != 1:
-            return None
-        item = part.items[0]
-        sole = item.kind == "text" and item is self._writing and item.seen == item.given and not item.passed
-        return part if sole else None
-
-    def _grow(self, part: Part, message: dict[str, Any]) -> list[Delta] | None:
-        """Take a frame that says only that this text has grown; None when it says anything else."""
-        value = sole_item(message, part.name)
-        text = value.get("text")
-        item = part.items[0]
-        if type(text) is not str or not text.startswith(item.tail, item.seen - len(item.tail)):
-            return None
-        if value.get("type") != "text" or value.get("status") == "finish":
-            return None
-        if not text or "\ud800" <= text[-1] <= "\udbff":
-            return None
-        new = text[item.seen :]
+    def _grow(self, new: str, out: list[Delta]) -> list[Delta]:
+        """Take a frame that says only that the text being written has grown, or not even that."""
         self._frames += 1
-        item.changed = part.changed = self._frames
-        item.seen = item.given = len(text)
-        item.tail = text[-TAIL:]
-        return self._marks.feed(whole(new))
+        if new and self._writing is not None:
+            self._grown.append(new)
+            self._grown_at = self._frames
+            self._write(self._writing, new, out)
+        return out
+
+    def _settle(self) -> None:
+        """Note what such frames have added."""
+        part, item, new = self._parts[-1], self._parts[-1].items[-1], "".join(self._grown)
+        self._grown.clear()
+        item.changed = part.changed = self._grown_at
+        item.seen = item.given = item.seen + len(new)
+        item.tail = (item.tail + new)[-TAIL:]
+
+    def _learn(self, frame: bytes) -> None:
+        """Find where in the frames the text being written grows, if it is the last there is and nothing waits."""
+        if self._at + 1 != len(self._parts) or self.conversation is None:
+            return
+        part, item = self._parts[-1], self._writing
+        waiting = part.at + 1 != len(part.items) or part.items[-1] is not item
+        if item is None or waiting or item.kind not in STREAMED or item.seen != item.given or item.passed:
+            return
+        place = ("parts", part.position, "content", item.index, STREAMED[item.kind])
+        self._growth.learn(frame, item.seen, item.tail, place)
 
     # --- what a frame says of parts and items ----------------------------------------------------------------
 
@@ -185,6 +191,7 @@ class GlmDecoder:
             part = self._by_key[key] = Part(key if type(key) is str else "")
             self._parts.append(part)
         status = value.get("status")
+        part.position = position
         part.finished = status == "finish"
         part.stated = status is not None
         if type(content) is list:
@@ -224,7 +231,7 @@ class GlmDecoder:
         before = part.slots.get(index)
         if before is not None:
             before.finished = True
-        item = part.slots[index] = Item(kind, passed=part.passed)
+        item = part.slots[index] = Item(kind, index, passed=part.passed)
         if kind not in KNOWN:
             out.append(Unknown(whole(kind)))
         return item

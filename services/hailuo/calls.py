@@ -39,7 +39,7 @@ class Calls:
 
     def fresh_uuid(self) -> str:
         """Give a new UUID."""
-        return str(self._uuids.fresh())
+        return self._uuids.dashed()
 
     async def register(self, credential: Credential) -> HailuoSession:
         """Register a device for an account."""

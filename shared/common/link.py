@@ -22,8 +22,8 @@ LOOKS = 10
 """Seconds without any answer after which Redis counts as hung, and the looks in which they are counted: an hour of a
 hung Redis costs the requests of one moment that much, once."""
 
-STUCK_TIMEOUT = 5.0
-"""Seconds for one call while others are answered: they wait for one another."""
+STUCK_LOOKS = 100
+"""Looks for one call while others are answered: they wait for one another."""
 
 PROBE_PAUSE = 2.0
 """Seconds between attempts to get through, while Redis is away."""
@@ -129,20 +129,21 @@ class Link:
         A process that stood still itself looks once afterwards, and then finds the answers that were waiting for it.
         """
         loop = asyncio.get_running_loop()
-        left, seen = LOOKS, self._answers
+        looks, left, seen = 0, LOOKS, self._answers
         next_look: asyncio.TimerHandle
 
         def look() -> None:
-            nonlocal left, seen, next_look
+            nonlocal looks, left, seen, next_look
+            looks += 1
             left, seen = left - 1 if seen == self._answers else LOOKS, self._answers
-            if left:
+            if left and looks < STUCK_LOOKS:
                 next_look = loop.call_later(CALL_TIMEOUT / LOOKS, look)
             else:
                 limit.reschedule(loop.time())
 
         next_look = loop.call_later(CALL_TIMEOUT / LOOKS, look)
         try:
-            async with asyncio.timeout(STUCK_TIMEOUT) as limit:
+            async with asyncio.timeout(None) as limit:
                 yield
         finally:
             next_look.cancel()
@@ -172,7 +173,11 @@ class Link:
             self._find(heard)
 
     async def _subscribed(self) -> PubSub:
-        """Subscribe to the channel, and see that Redis lets us."""
+        """Subscribe to the channel, and see that Redis lets us; on new connections, as are all that follow.
+
+        Of the old ones some may look alive: nobody tells us the end of a machine.
+        """
+        await self._redis.connection_pool.disconnect(inuse_connections=False)
         heard: PubSub = self._redis.pubsub()
         try:
             await heard.subscribe(self._channel)

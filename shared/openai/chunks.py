@@ -118,15 +118,14 @@ class Rendering:
         ]
 
     def _content(self, text: str) -> None:
-        self._pieces.append(("content", text))
-        self._written += len(text)
-        self._last = text
-        self.begun = True
+        if text:
+            self._pieces.append(("content", text))
+            self._written += len(text)
+            self._last = text
+            self.begun = True
 
     def _text(self, delta: Text) -> None:
-        if not delta.text:
-            return
-        if self._thinking:
+        if self._thinking and delta.text:
             self._end_thinking()
         self._content(delta.text)
 

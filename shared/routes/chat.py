@@ -36,7 +36,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
     """Answer a chat request."""
     service = request.app[SERVICE]
     with service.awaited():
-        async with service.cuttable():
+        with service.cuttable():
             asked = await _read(service, request)
             if not asked.chat.stream:
                 return await _whole(service, request, asked)
@@ -100,7 +100,7 @@ class Streamed:
         """Write the answer; raise what went wrong while a status can still be given, else write its frame."""
         self._service.metrics.stream_opened()
         try:
-            async with self._service.cuttable():
+            with self._service.cuttable():
                 await self._write()
         except ConnectionError:
             raise

@@ -4,6 +4,7 @@ import asyncio
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -34,6 +35,9 @@ FILE_LIMIT = 256 * 1024 * 1024
 
 LARGE = 1024 * 1024
 """Bytes of a request body above which it is sent in pieces."""
+
+ROUTES_MOST = 256
+"""Addresses of calls that are remembered taken apart."""
 
 T = TypeVar("T")
 
@@ -147,6 +151,7 @@ class Upstream:
         self._metrics = metrics
         # A gateway is the user's own, and near.
         self._proxy = None if settings.upstream_gateway else settings.outbound_proxy
+        self._route = lru_cache(ROUTES_MOST)(self._find_route)
         self._session: aiohttp.ClientSession
 
     async def start(self) -> None:
@@ -220,10 +225,10 @@ class Upstream:
         return await self._session.request(
             method,
             self._route(url),
-            headers=headers,
             data=_sendable(body),
             allow_redirects=False,
             proxy=self._proxy,
+            middlewares=(_carrying(headers),),
         )
 
     async def _request_granted(
@@ -243,14 +248,14 @@ class Upstream:
         return await self._session.request(
             method,
             address,
-            headers=headers,
             data=_sendable(body),
             allow_redirects=False,
             server_hostname=name,
             proxy=self._proxy,
+            middlewares=(_carrying(headers),),
         )
 
-    def _route(self, url: str) -> URL:
+    def _find_route(self, url: str) -> URL:
         target = URL(url, encoded=True)
         if target.scheme not in ("https", "http") or target.host not in self._hosts:
             raise UpstreamChanged(f"{target.scheme}://{target.host} is not a host of this site.")
@@ -298,6 +303,16 @@ def _secure(url: str) -> URL:
     if not named:
         raise UpstreamChanged("The site named a file by something else than an https address.")
     return target
+
+
+def _carrying(headers: Mapping[str, str]) -> aiohttp.ClientMiddlewareType:
+    """Put the headers of a call on its request all at once: given as such, aiohttp copies each of them three times."""
+
+    async def carry(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers.update(headers)
+        return await send(request)
+
+    return carry
 
 
 def _sendable(body: bytes | None) -> bytes | BytesIO | None:

@@ -31,7 +31,7 @@ class SseFramer:
 
     def __init__(self) -> None:
         self._line: list[bytes] = []
-        self._event = b""
+        self._event = ""
         self._data: list[bytes] = []
         self._size = 0
         self._after_cr = False
@@ -73,31 +73,28 @@ class SseFramer:
     def _lines(self, source: bytes, frames: list[SseFrame]) -> int:
         """Take the whole lines of `source`, add the events they close, and tell where the open line begins."""
         start = 0
-        # A search for one byte is many times faster than one for a blank line.
+        data = self._data
+        # A search for one byte is many times faster than one for a blank line, or than a split.
         while (end := source.find(b"\n", start)) >= 0:
-            if end == start:
-                self._dispatch(frames)
-            elif source.startswith(b"data:", start):
+            if source.startswith(b"data:", start):
                 begin = start + 6 if source[start + 5] == _SPACE else start + 5
-                self._data.append(source[begin:end])
+                data.append(source[begin:end])
                 self._size += end - begin
                 if self._size > FRAME_LIMIT:
                     return len(source)
+            elif end == start:
+                # An event without data is none.
+                if data:
+                    frames.append(SseFrame(self._event, data[0] if len(data) == 1 else b"\n".join(data)))
+                    data.clear()
+                    self._size = 0
+                self._event = ""
             elif source.startswith(b"event:", start):
-                self._event = source[start + 6 : end]
+                self._event = source[start + 6 : end].removeprefix(b" ").decode("utf-8", "replace")
             elif end == start + 4 and source.startswith(b"data", start):
-                self._data.append(b"")
+                data.append(b"")
             start = end + 1
         return start
-
-    def _dispatch(self, frames: list[SseFrame]) -> None:
-        """Close the event; one without data is none."""
-        if self._data:
-            event = self._event.removeprefix(b" ").decode("utf-8", "replace")
-            frames.append(SseFrame(event, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
-            self._data = []
-            self._size = 0
-        self._event = b""
 
     def _line_feeds(self, data: bytes) -> bytes:
         rest = data[1:] if self._after_cr and data.startswith(b"\n") else data

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -384,6 +385,65 @@ async def test_a_hung_redis_costs_one_time_out_and_what_it_knew_is_put_right(
     await until(lambda: (first.state, second.state) == ("ok", "ok"))
     assert set(server.leases()) == set(unknown[1:])
     assert await second.ask("a") is not None
+
+
+class Relay:
+    """A way to a Redis whose machine can be replaced: nothing tells the old connections, until they are used."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._folder = tempfile.TemporaryDirectory(prefix="relay")
+        self._generation = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.url = f"unix://{self._folder.name}/socket"
+
+    async def __aenter__(self) -> "Relay":
+        self._relay = await asyncio.start_unix_server(self._connected, self.url.removeprefix("unix://"))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._relay.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._folder.cleanup()
+
+    def replace(self) -> None:
+        self._generation += 1
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        generation = self._generation
+        back, forth = await asyncio.open_unix_connection(self._server.url.removeprefix("unix://"))
+
+        async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            try:
+                while (data := await source.read(65536)) and generation == self._generation:
+                    sink.write(data)
+            finally:
+                writer.close()
+                forth.close()
+
+        for task in (asyncio.create_task(pipe(reader, forth)), asyncio.create_task(pipe(back, writer))):
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+
+async def test_a_redis_that_was_replaced_is_lost_once_not_with_every_old_connection(
+    make: Make, server: RedisServer
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with Relay(server) as relay, AsyncExitStack() as stack:
+            replica = await make(url=relay.url)
+            stack.push_async_callback(replica.close)
+            await asyncio.gather(*(replica.ask(f"a{number}") for number in range(8)))
+            assert len(server.leases()) == 8
+            relay.replace()
+            assert await replica.ask("b0") is not None
+            await until(lambda: replica.state == "ok")
+            for number in range(1, 8):
+                assert await replica.ask(f"b{number}") is not None
+            assert len(server.leases()) == 16
+    assert [line["event"] for line in logs] == ["redis_away", "redis_back"]
 
 
 async def test_redis_away_is_said_once_and_without_its_address(make: Make) -> None:
