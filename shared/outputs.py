@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Generic, TypeVar
 
@@ -10,56 +10,74 @@ from shared.accounts import Lease
 from shared.errors import SiteError
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Output(ABC, Generic[T]):
-    """What runs on a lease. Starting is a task of its own: a call that creates something is never cut half-way."""
+    """What runs on a lease, in a task of its own. `value` is what the site accepted with, once it has."""
+
+    value: T
 
     def __init__(self, lease: Lease[Any, Any], start: Coroutine[Any, Any, T]) -> None:
         self.lease = lease
         self._start = start
-        self._task: asyncio.Task[T] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._accepted = False
+        self._left = False
 
-    async def open(self) -> T:
-        """Start, and give what the site accepted with; one who is cancelled here cancels nothing."""
-        started = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._run(started))
-        await started
-        return self._task.result()
+    async def run(self, use: Callable[[], Coroutine[Any, Any, U]]) -> U:
+        """Start, then do `use`; raise what either raises.
 
-    async def _run(self, started: asyncio.Future[None]) -> T:
+        Who is cancelled here cuts the use, but never the start: a call that creates something is not left half-way.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(use, done))
         try:
-            return await self._start
+            await done
+        except asyncio.CancelledError:
+            self._left = True
+            if self._accepted:
+                # It may be in the middle of a write.
+                self._task.cancel()
+                await asyncio.wait((self._task,))
+            raise
+        result: U = self._task.result()
+        return result
+
+    async def _run(self, use: Callable[[], Coroutine[Any, Any, U]], done: asyncio.Future[None]) -> U | None:
+        try:
+            self.value = await self._start
+            self._accepted = True
+            return None if self._left else await use()
         finally:
-            # By the task itself, not when it is done: that would be told one turn of the loop later.
-            if not started.done():
-                started.set_result(None)
+            # By the task itself: when it is done, its end would be told one turn of the loop later.
+            if not done.done():
+                done.set_result(None)
 
     @abstractmethod
     async def learn(self) -> None:
         """Go on until the site has named the conversation, or nothing more can come."""
 
-    async def _named_or_started(self) -> asyncio.Task[T] | None:
-        """Wait for either: some sites name a conversation before they are asked. None if there was no start at all."""
+    async def _until_named(self) -> None:
+        """Wait for a name or the end of the task: some sites name a conversation before they are asked."""
         if self._task is not None:
             named = asyncio.create_task(self.lease.named.wait())
             try:
                 await asyncio.wait((self._task, named), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 named.cancel()
-        return self._task
 
     async def close(self) -> None:
         """End it: cancel what still runs, close the upstream call."""
-        if self._task is None:
-            self._start.close()
-            return
-        if not self._task.done():
+        if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait((self._task,))
-            # Cut before its first step, the task has not even looked at it.
-            self._start.close()
-        if not self._task.cancelled() and self._task.exception() is None:
+        # Of one that never came to its first step: otherwise nothing.
+        self._start.close()
+        if self._task is not None and not self._task.cancelled():
+            # Looked at, so that nobody is told of it later.
+            self._task.exception()
+        if self._accepted:
             with suppress(SiteError):
                 await self._leave()
 
@@ -76,10 +94,10 @@ class Stream(Output[T]):
 
     async def learn(self) -> None:
         """Read on until the conversation has a name."""
-        task = await self._named_or_started()
-        if task is None or self.lease.conversation is not None or task.exception() is not None:
+        await self._until_named()
+        if not self._accepted or self.lease.conversation is not None:
             return
-        parts: Any = task.result()
+        parts: Any = self.value
         async for _ in parts:
             if self.lease.conversation is not None:
                 return
@@ -93,7 +111,11 @@ class Work(Output[T]):
 
     async def learn(self) -> None:
         """Wait until the conversation has a name or the work has ended."""
-        await self._named_or_started()
+        await self._until_named()
+
+    async def given(self) -> T:
+        """Give what the work has made: for `Tries.run`."""
+        return self.value
 
 
 async def _enter(context: AbstractAsyncContextManager[T]) -> T:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -49,9 +49,8 @@ class Cuttable:
         self._cut = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "a handler runs in a task"
-        self._task = task
+        # A handler runs in a task.
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._cancelling = self._task.cancelling()
         self._others.add(self)
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from shared import errors
@@ -47,7 +48,7 @@ class Tries:
         self._failures: list[errors.SiteError] = []
 
     async def run(
-        self, start: Callable[[Lease[Any, Any]], OutputT], use: Callable[[OutputT], Awaitable[T]]
+        self, start: Callable[[Lease[Any, Any]], OutputT], use: Callable[[OutputT], Coroutine[Any, Any, T]]
     ) -> tuple[OutputT, T]:
         """Start an output on one account after the other until `use` of it succeeds.
 
@@ -59,7 +60,7 @@ class Tries:
         while True:
             output = start(lease)
             try:
-                result = await use(output)
+                result = await output.run(partial(use, output))
             except errors.SiteError as refusal:
                 error = self._meaning(lease.account, refusal)
                 # Noted before anyone else can be granted the account.

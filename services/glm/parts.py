@@ -48,9 +48,10 @@ class Item:
 
 @define(eq=False)
 class Part:
-    """One part, `position` its place in the frame that last had it. `slots` are its items by place in the frame, `items` those with something to show, in that order.
+    """One part, `position` its place in the frame that last had it.
 
-    `at` is the first of `items` that is not over; `name` is the site's, empty where a part is known by its place.
+    `slots` are its items by place in the frame, `items` those with something to show, in that order. `at` is the first
+    of `items` that is not over; `name` is the site's, empty where a part is known by its place.
     """
 
     name: str

@@ -57,7 +57,7 @@ async def transcriptions(request: web.Request) -> web.Response:
         ask.audio = sound.data
         hearer: Transcribes = _provider(service)
         output, text = await service.tries(caller).run(
-            lambda lease: Work(lease, hearer.transcribe(ask, lease)), Work.open
+            lambda lease: Work(lease, hearer.transcribe(ask, lease)), Work.given
         )
         service.cleanup.finish(output, keep=service.settings.keep_conversations)
         note_account(output.lease.account)
@@ -129,7 +129,7 @@ async def _whole(service: Service, tries: Tries, ask: SpeechRequest) -> web.Resp
 
 async def _begun(output: Stream[AsyncIterator[bytes]]) -> tuple[AsyncIterator[bytes], bytes]:
     """Read up to the first part with sound in it; raise why there is none."""
-    parts = await output.open()
+    parts = output.value
     async for part in parts:
         if sound := mp3.bare(part):
             return parts, sound

@@ -66,11 +66,10 @@ async def _whole(service: Service, request: web.Request, asked: Asked) -> web.Re
 
     async def use(output: Stream[Reply]) -> tuple[Rendering, Completion]:
         nonlocal opened
-        reply = await output.open()
         opened = int(time.time())
         rendering = Rendering(service.style, service.metrics.unknown)
         completion = Completion(rendering)
-        async for deltas in reply:
+        async for deltas in output.value:
             completion.feed(deltas)
         rendering.reason()
         return rendering, completion
@@ -114,13 +113,13 @@ class Streamed:
         return self._down.response
 
     async def _write(self) -> None:
-        output, (reply, rendering, chunks, first) = await self._asked.tries.run(
+        output, (reply, rendering, chunks, data) = await self._asked.tries.run(
             lambda lease: Stream(lease, self._service.provider.chat(self._asked.chat, lease)), self._commit
         )
         note_account(output.lease.account)
         ended = False
         try:
-            rest = await self._relay(reply, rendering, chunks, first)
+            data = await self._relay(reply, rendering, chunks, data)
             reason = rendering.reason()
             ended = True
         except SiteError as error:
@@ -130,11 +129,14 @@ class Streamed:
             if not ended:
                 self._service.cleanup.abandon(output, keep=self._asked.chat.keep)
         await _end(self._service, self._asked, output)
-        await self._down.end(rest + chunks.finish(reason, _conversation_id(self._service, output)))
+        await self._down.end(data + chunks.finish(reason, _conversation_id(self._service, output)))
 
     async def _commit(self, output: Stream[Reply]) -> tuple[Reply, Rendering, Chunks, bytes]:
-        """Read up to the first text; raise why there is none."""
-        reply = await output.open()
+        """Read up to the first text and write it; raise why there is none.
+
+        What came with the end of the answer is given back, to go out with its end.
+        """
+        reply = output.value
         opened = int(time.time())
         self._down.accepted()
         rendering = Rendering(self._service.style, self._service.metrics.unknown)
@@ -145,16 +147,17 @@ class Streamed:
                 answer_id = _conversation_id(self._service, output) or request_id(self._request)
                 face = Face(answer_id, ask.model, opened)
                 chunks = Chunks(rendering, face, include_usage=ask.include_usage)
-                return reply, rendering, chunks, chunks.write(pieces)
+                data = chunks.write(pieces)
+                if not rendering.over:
+                    await self._down.write(data)
+                    data = b""
+                return reply, rendering, chunks, data
         rendering.reason()
         raise AssertionError("a reply without text has a reason to be refused")
 
-    async def _relay(self, reply: Reply, rendering: Rendering, chunks: Chunks, first: bytes) -> bytes:
+    async def _relay(self, reply: Reply, rendering: Rendering, chunks: Chunks, data: bytes) -> bytes:
         """Write once for each read; give what the last read made of a whole answer, to go out with its end."""
-        data = first
         if not rendering.over:
-            await self._down.write(data)
-            data = b""
             # The head is out: each frame goes straight to the response.
             write, pieces, render = self._down.response.write, rendering.pieces, chunks.write
             async for deltas in reply:

@@ -26,7 +26,7 @@ async def images(request: web.Request) -> web.Response:
         tries = service.tries(caller)
         pictures: list[Picture] = []
         while len(pictures) < ask.n:
-            output, drawn = await tries.run(lambda lease: Work(lease, _drawer(service).draw(ask, lease)), Work.open)
+            output, drawn = await tries.run(lambda lease: Work(lease, _drawer(service).draw(ask, lease)), Work.given)
             service.cleanup.finish(output, keep=service.settings.keep_conversations)
             note_account(output.lease.account)
             pictures += drawn

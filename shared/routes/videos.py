@@ -26,7 +26,7 @@ async def videos(request: web.Request) -> web.Response:
         ask.attached = Attached(service.fetcher, () if ask.image is None else (ask.image,))
         await ask.attached.fetch()
         tries = service.tries(caller, ask.conversation, owner_known=owner_known)
-        output, film = await tries.run(lambda lease: Work(lease, _filmer(service).film(ask, lease)), Work.open)
+        output, film = await tries.run(lambda lease: Work(lease, _filmer(service).film(ask, lease)), Work.given)
         # The film belongs to its conversation, which the answer names: it is never deleted here.
         service.cleanup.finish(output, keep=True)
         lease = output.lease

@@ -1,11 +1,13 @@
 import re
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.glm.growth import Growth
 from services.glm.reply import PATIENCE, GlmDecoder
 from shared.deltas import Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
 from shared.errors import (
@@ -389,6 +391,27 @@ def test_every_character_leaves_exactly_once(schedule: tuple[list[bytes], str, b
     assert not any(isinstance(delta, Unknown) for delta in deltas)
     if stated and len(frames) <= PATIENCE:
         assert "".join(letters) == wanted
+
+
+@settings(max_examples=400, deadline=None)
+@given(schedules())
+def test_frames_read_by_what_is_new_say_what_whole_ones_say(schedule: tuple[list[bytes], str, bool]) -> None:
+    frames, _, _ = schedule
+    # Unfinished texts go on for a while, as in most frames of a site.
+    frames = [
+        again for frame in frames for again in (frame, frame.replace(b'","status":"init"', b'!","status":"init"'))
+    ]
+    given_by_growth = written(decode(frames))
+    with patch.object(Growth, "added", return_value=None):
+        assert written(decode(frames)) == given_by_growth
+
+
+def test_a_text_grows_while_what_follows_it_waits() -> None:
+    def both(text: str, status: str = "init") -> bytes:
+        return message(part("a", item("text", text, status), item("text", "next", status), status=status))
+
+    frames = [both("ab"), both("abc"), both("abcd"), both("abcd!", "finish"), FINISH]
+    assert written(decode(frames)) == "abcd!\nnext"
 
 
 # --- sources and marks -----------------------------------------------------------------------------------------

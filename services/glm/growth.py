@@ -29,10 +29,10 @@ class Growth:
         None when more than that has changed, or the place is not known: then the frame has to be read.
         """
         head, tail = self._head, self._tail
-        if not head or not frame.startswith(head) or not frame.endswith(tail):
+        end = len(frame) - len(tail)
+        if not head or end < len(head) or not frame.startswith(head) or not frame.endswith(tail):
             self._head = b""
             return None
-        end = len(frame) - len(tail)
         try:
             text: str = orjson.loads(b'"%b"' % frame[len(head) : end])
         except ValueError:
