@@ -4,6 +4,7 @@ from services.hailuo.refusals import NOTHING_HEARD, refused, status_of
 from shared.errors import UpstreamChanged
 from shared.surrogates import whole
 from shared.upstream.json import loads
+from shared.upstream.refusals import unreadable
 from shared.upstream.shapes import inner
 from shared.upstream.sse import SseFrame
 
@@ -18,7 +19,7 @@ def heard(frame: SseFrame) -> str | None:
     try:
         payload = loads(frame.data)
     except ValueError:
-        raise UpstreamChanged("The site sent an event that is not JSON.", shape=f"{len(frame.data)} bytes") from None
+        raise unreadable(frame) from None
     status = status_of(payload)
     if status is not None and status.code == NOTHING_HEARD:
         return ""

@@ -245,3 +245,9 @@ def test_heard(event: str, payload: Any, wanted: str | None) -> None:
 def test_not_heard(event: str, data: bytes, kind: type[SiteError]) -> None:
     with pytest.raises(kind):
         heard(SseFrame(event, data))
+
+
+def test_an_event_in_which_the_body_ended_is_a_broken_answer() -> None:
+    cut = SseFrame("asr_chunk", b'{"data":{"te', whole=False)
+    with pytest.raises(UpstreamUnavailable):
+        heard(cut)
