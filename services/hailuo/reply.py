@@ -11,12 +11,14 @@ from services.hailuo.refusals import refused, status_of
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Unknown
 from shared.surrogates import whole, without_open_half
 from shared.terms import Conversation
+from shared.upstream.growth import TAIL, Growth
 from shared.upstream.json import loads
 from shared.upstream.refusals import unreadable
 from shared.upstream.shapes import as_address, as_list, as_text, inner
 from shared.upstream.sse import SseFrame
 
 TEXT_EVENT = "message_result"
+_PLACE = ("data", "messageResult", "content")
 END_EVENT = "close_chunk"
 _ENDS = 8
 _HEARTBEAT = 3
@@ -36,6 +38,7 @@ class HailuoDecoder:
         self.message = ""
         self._content = ""
         self._given = 0
+        self._growth = Growth()
         self._answering = False
         self._urls: set[str] = set()
         self._over = False
@@ -44,6 +47,11 @@ class HailuoDecoder:
         """Take the next event, give what it adds. A refusal or an end is the last delta."""
         if self._over:
             return []
+        new = self._growth.added(frame.data)
+        if new is not None and frame.event == TEXT_EVENT and _HALF not in new:
+            self._given += len(new)
+            return [Text(new)] if new else []
+        self._growth.forget()
         try:
             payload = loads(frame.data)
         except ValueError:
@@ -58,22 +66,22 @@ class HailuoDecoder:
         status = status_of(payload)
         if status is not None and status.code != 0:
             return self._close(Failed(refused(status)))
-        return self._take(frame.event, payload)
+        return self._take(frame, payload)
 
     def end(self) -> list[Delta]:
         """The body is over: give what was held back."""
         return [] if self._over else self._close(None)
 
-    def _take(self, event: str, payload: dict[str, Any]) -> list[Delta]:
-        inner = payload.get("data")
+    def _take(self, frame: SseFrame, payload: dict[str, Any]) -> list[Delta]:
+        event, inner = frame.event, payload.get("data")
         if type(inner) is dict:
             if event == TEXT_EVENT and type(result := inner.get("messageResult")) is dict:
-                return self._take_result(result)
+                return self._take_result(result, frame.data)
             if type(sent := inner.get("sendResult")) is dict:
                 self._name(sent.get("chatID"), sent.get("systemMsgID"))
         return [] if event in QUIET else [Unknown(event or "event without a name")]
 
-    def _take_result(self, result: dict[str, Any]) -> list[Delta]:
+    def _take_result(self, result: dict[str, Any], frame: bytes) -> list[Delta]:
         if not self._answering:
             self._answering = True
             self._name(result.get("chatID"), result.get("msgID"))
@@ -85,6 +93,8 @@ class HailuoDecoder:
             self._content = content
             half = content.find(_HALF)
             self._give(without_open_half(content if half < 0 else content[:half]), out)
+            if self._given == len(content):
+                self._growth.learn(frame, len(content), content[-TAIL:], _PLACE)
         elif content is not None:
             out.append(Unknown("malformed content"))
         if type(result.get("isEnd")) is int and result["isEnd"] == 0:

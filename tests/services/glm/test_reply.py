@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.glm.growth import Growth
 from services.glm.reply import PATIENCE, GlmDecoder
 from shared.deltas import Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
 from shared.errors import (
@@ -20,6 +19,7 @@ from shared.errors import (
 )
 from shared.marks import Marks
 from shared.terms import Conversation
+from shared.upstream.growth import Growth
 from shared.upstream.sse import SseFrame
 from tests.services.glm.frames import (
     ASSISTANT,

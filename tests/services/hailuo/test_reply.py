@@ -1,7 +1,9 @@
 """The decoder: the recorded stream at every split point, the state machine, and what the site may do wrong."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -13,6 +15,7 @@ from services.hailuo.reply import HailuoDecoder
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Unknown
 from shared.errors import AccountExpired, SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.terms import Conversation
+from shared.upstream.growth import Growth
 from shared.upstream.sse import SseFrame, SseFramer
 from tests.decoding import decoded
 from tests.simulators.hailuo_scenes import OK, Event, Turn, play, written
@@ -251,3 +254,34 @@ def test_an_event_in_which_the_body_ended_is_a_broken_answer() -> None:
     cut = SseFrame("asr_chunk", b'{"data":{"te', whole=False)
     with pytest.raises(UpstreamUnavailable):
         heard(cut)
+
+
+CONTENTS = st.lists(st.text(st.sampled_from('ab天😀\ufffd\\"\ud83d'), max_size=3), max_size=8)
+
+
+@given(CONTENTS, st.data())
+def test_events_read_by_what_is_new_say_what_whole_ones_say(pieces: list[str], data: st.DataObject) -> None:
+    events, content = [], ""
+    for piece in pieces:
+        # The site repairs a character that it had written by half.
+        content = content.rstrip("\ufffd") + piece if data.draw(st.booleans()) else content + piece
+        event, payload = result(content)
+        events.append(
+            SseFrame(event, json.dumps(payload, ensure_ascii=data.draw(st.booleans())).encode("utf-8", "replace"))
+        )
+    events.append(SseFrame(CLOSE[0], orjson.dumps(CLOSE[1])))
+
+    def read() -> list[Delta]:
+        decoder = HailuoDecoder()
+        return [delta for event in events for delta in decoder.feed(event)]
+
+    by_growth = read()
+    with patch.object(Growth, "added", return_value=None):
+        assert read() == by_growth
+
+
+def test_the_name_of_an_event_counts_even_if_its_data_only_grows() -> None:
+    decoder = HailuoDecoder()
+    assert decoder.feed(SseFrame("message_result", orjson.dumps(result("ab")[1]))) == [Text("ab")]
+    assert decoder.feed(SseFrame("message_result", orjson.dumps(result("abc")[1]))) == [Text("c")]
+    assert decoder.feed(SseFrame("close_chunk", orjson.dumps(result("abcd")[1]))) == [Finish()]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.glm import growth
-from services.glm.growth import Growth
+from shared.upstream import growth
+from shared.upstream.growth import Growth
 
 PLACE = ("parts", 0, "text")
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import orjson
 
+TAIL = 8
+"""Characters of its end by which a text is found in a frame."""
+
 _TRUST = 3
 """Places learned and never used after which no more are: learning one costs as much as reading the frame again."""
 
@@ -42,10 +45,14 @@ class Growth:
         self._trust = _TRUST
         return text
 
+    def forget(self) -> None:
+        """A frame said more than its bytes: what follows it has to be read."""
+        self._head = b""
+
     def learn(self, frame: bytes, length: int, tail: str, place: Iterable[str | int]) -> None:
         """Find where in a frame that was read its text ends.
 
-        `length` is in characters, `tail` the last of them, `place` the names and indices that lead to the text.
+        `length` is in characters, `tail` the last `TAIL` of them, `place` the names and indices that lead to the text.
         """
         if not self._trust or not tail or "\ud800" <= tail[-1] <= "\udbff":
             return
