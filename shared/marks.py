@@ -22,13 +22,13 @@ class MarkStyle:
     """How a site writes its marks.
 
     `whole` matches one mark, and no mark may be the beginning of another; `begun` fully matches every beginning of a
-    mark that is not whole yet; every mark begins with one of the characters `openers`; `longest` is the most
+    mark that is not whole yet; every mark begins with the character `opener`; `longest` is the most
     characters a mark has, which bounds what is held back and looked at; `key` makes the key of the `Cite` of a match.
     """
 
     whole: re.Pattern[str]
     begun: re.Pattern[str]
-    openers: str
+    opener: str
     longest: int
     key: Callable[[re.Match[str]], str] = group_that_matched
 
@@ -38,7 +38,7 @@ class Marks:
 
     def __init__(self, style: MarkStyle) -> None:
         self._style = style
-        self._opener = re.compile(f"[{re.escape(style.openers)}]")
+        self._opener = style.opener
         self._held = ""
 
     def feed(self, text: str) -> list[Delta]:
@@ -46,22 +46,21 @@ class Marks:
         if self._held:
             text = self._held + text
             self._held = ""
-        opener = self._opener.search(text)
-        if opener is None:
-            return [Text(text)] if text else []
-        return self._split(text, opener)
+        if self._opener in text:
+            return self._split(text)
+        return [Text(text)] if text else []
 
     def flush(self) -> list[Delta]:
         """The text ends here: give what was held back, as the plain text it turned out to be."""
         held, self._held = self._held, ""
         return [Text(held)] if held else []
 
-    def _split(self, text: str, opener: re.Match[str] | None) -> list[Delta]:
+    def _split(self, text: str) -> list[Delta]:
         style = self._style
         out: list[Delta] = []
         plain = 0
-        while opener is not None:
-            at = opener.start()
+        at = text.find(self._opener)
+        while at >= 0:
             after = at + 1
             # Looking no further than the longest mark keeps the work linear, and the same for every cut.
             limit = min(len(text), at + style.longest)
@@ -74,7 +73,7 @@ class Marks:
             elif at + style.longest > len(text) and style.begun.fullmatch(text, at):
                 self._held = text[at:]
                 break
-            opener = self._opener.search(text, after)
+            at = text.find(self._opener, after)
         end = len(text) - len(self._held)
         if end > plain:
             out.append(Text(text[plain:end]))

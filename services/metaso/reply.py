@@ -25,7 +25,7 @@ _DIGITS = "[0-9]{1,9}"
 _MARK_STYLE = MarkStyle(
     whole=re.compile(rf"\[\[({_DIGITS})\]\]"),
     begun=re.compile(rf"\[(?:\[(?:{_DIGITS}\]?)?)?"),
-    openers="[",
+    opener="[",
     longest=13,
     key=lambda match: str(int(match[1])),
 )

@@ -36,7 +36,7 @@ _THINKING = "TEXT_STAGE_THINKING"
 _TAGS = MarkStyle(
     whole=re.compile("<((?:web|url|unknown)_[0-9a-zA-Z]+)>"),
     begun=re.compile("<(?:(?:web|url|unknown)_[0-9a-zA-Z]*|w|we|web|u|ur|url|un|unk|unkn|unkno|unknow|unknown)?"),
-    openers="<",
+    opener="<",
     longest=64,
 )
 

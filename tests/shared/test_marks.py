@@ -10,19 +10,19 @@ from shared.marks import Marks, MarkStyle
 LENTICULAR = MarkStyle(
     whole=re.compile(r"【(\d{1,3})†源】|【(turn\d)】"),
     begun=re.compile(r"【(?:\d{1,3}(?:†源?)?|t(?:u(?:r(?:n\d?)?)?)?)?"),
-    openers="【",
+    opener="【",
     longest=7,
 )
 BRACKETS = MarkStyle(
     whole=re.compile(r"\[\[(\d{1,2})\]\]"),
     begun=re.compile(r"\[(?:\[(?:\d{1,2}\]?)?)?"),
-    openers="[",
+    opener="[",
     longest=6,
 )
 TAGS = MarkStyle(
     whole=re.compile(r"<web_(\d{1,2})>"),
     begun=re.compile(r"<(?:w(?:e(?:b(?:_(?:\d{1,2})?)?)?)?)?"),
-    openers="<",
+    opener="<",
     longest=8,
 )
 STYLES = {"lenticular": LENTICULAR, "brackets": BRACKETS, "tags": TAGS}
