@@ -41,28 +41,13 @@ _TAGS = MarkStyle(
 )
 
 
-class _Words:
-    """A text whose pieces may end inside a character or a citation tag."""
-
-    def __init__(self) -> None:
-        self._marks = Marks(_TAGS)
-        self._halves = Halves()
-
-    def feed(self, text: str) -> list[Delta]:
-        """Take the next piece; give what can be decided."""
-        return self._marks.feed(self._halves.feed(text))
-
-    def flush(self) -> list[Delta]:
-        """The text ends here: give what was held back."""
-        return self._marks.feed(self._halves.flush()) + self._marks.flush()
-
-
 class StepDecoder:
     """Decodes one answer. Its frames name no conversation: the site gives that before."""
 
     def __init__(self) -> None:
         self.conversation: Conversation | None = None
-        self._words = _Words()
+        self._marks = Marks(_TAGS)
+        self._halves = Halves()
         self._thinking = False
         self._results = 0
         self._over = False
@@ -85,8 +70,7 @@ class StepDecoder:
             return self._close(out, Failed(unreadable(frame)))
         if type(message) is not dict:
             message = {"malformed frame": message}
-        refused = _refused(message, last=frame.end)
-        if refused is not None:
+        if message.get("error") is not None and (refused := _refused(message["error"], last=frame.end)) is not None:
             return self._close(out, Failed(refused))
         done = frame.end
         for name, event in _events(message).items():
@@ -123,12 +107,12 @@ class StepDecoder:
             self._flush(out)
             self._thinking = thinking
         if type(text) is str:
-            self._give(self._words.feed(text), out)
+            self._give(self._marks.feed(self._halves.feed(text)), out)
         elif text is not None:
             out.append(Unknown("malformed text"))
 
     def _flush(self, out: list[Delta]) -> None:
-        self._give(self._words.flush(), out)
+        self._give(self._marks.feed(self._halves.flush()) + self._marks.flush(), out)
 
     def _give(self, deltas: list[Delta], out: list[Delta]) -> None:
         """Add what a text gave; a citation in the thinking vanishes."""
@@ -155,11 +139,8 @@ def _events(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def _refused(message: Mapping[str, Any], *, last: bool) -> SiteError | None:
-    """Say what a frame refuses: only an error with a code does, but in the `last` frame every one."""
-    error = message.get("error")
-    if error is None:
-        return None
+def _refused(error: Any, *, last: bool) -> SiteError | None:
+    """Say what an error in a frame means: only one with a code is a refusal, but in the `last` frame every one is."""
     said = error if type(error) is dict else {}
     code = said.get("code")
     if code is None and not last:
