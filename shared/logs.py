@@ -42,9 +42,6 @@ _SECRET_LENGTH = 8 * 1024
 _TAIL = 6
 """Characters a secret is looked up by, hence of the shortest: hiding shorter ones would hide all else."""
 
-_SHORT = 40
-"""Characters up to which a text is remembered with what became of it: levels, routes, the words of events."""
-
 _PIECE = range(16, 40)
 """Lengths of a secret's parts that are secrets too (`uid-sid`); longer ones are seen by their looks."""
 
@@ -61,15 +58,12 @@ class _Secrets:
         self._forms: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._by_tail: dict[str, list[str]] = {}
         self._size = 0
-        self.added = 0
-        self.redact_short = lru_cache(maxsize=1024)(self._redact_short)
 
     def add(self, secret: str) -> None:
         secret = secret[:_SECRET_LENGTH]
         if secret in self._forms:
             self._forms.move_to_end(secret)
             return
-        self.added += 1
         forms = self._forms[secret] = tuple(_forms(secret))
         for form in forms:
             self._by_tail.setdefault(form[-_TAIL:], []).append(form)
@@ -85,10 +79,6 @@ class _Secrets:
             if not same_tail:
                 del self._by_tail[form[-_TAIL:]]
         self._size -= sum(map(len, forms))
-
-    def _redact_short(self, text: str, _added: int) -> str:
-        """Redact; what was remembered before a secret came is not asked for again."""
-        return _redact(text)
 
     def mask(self, text: str) -> str:
         # Other threads log too: what is iterated here is never the dictionary that `add` changes.
@@ -167,10 +157,6 @@ def protect(secret: str) -> None:
 
 def redact(text: str) -> str:
     """Give a text without what is or may be secret, and no longer than `TEXT_LIMIT`."""
-    return _secrets.redact_short(text, _secrets.added) if len(text) <= _SHORT else _redact(text)
-
-
-def _redact(text: str) -> str:
     # The `in` tests spare most texts the regular expressions: a log line has ten texts.
     if len(text) > TEXT_LIMIT:
         text = f"{text[:TEXT_LIMIT].rpartition(' ')[0]} [cut]"

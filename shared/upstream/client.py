@@ -151,7 +151,7 @@ class Upstream:
         self._metrics = metrics
         # A gateway is the user's own, and near.
         self._proxy = None if settings.upstream_gateway else settings.outbound_proxy
-        self._route = lru_cache(ROUTES_MOST)(self._find_route)
+        self._known_route = lru_cache(ROUTES_MOST)(self._find_route)
         self._session: aiohttp.ClientSession
 
     async def start(self) -> None:
@@ -254,6 +254,10 @@ class Upstream:
             proxy=self._proxy,
             middlewares=(_carrying(headers),),
         )
+
+    def _route(self, url: str) -> URL:
+        # An address with a query is called once, and what it asks is not ours to keep.
+        return self._find_route(url) if "?" in url else self._known_route(url)
 
     def _find_route(self, url: str) -> URL:
         target = URL(url, encoded=True)
