@@ -8,6 +8,7 @@ held back, for a while.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TAIL, Item, Part, address, found
@@ -41,8 +42,9 @@ class GlmDecoder:
         self.conversation: Conversation | None = None
         self._assistant = assistant
         self._silenced = SILENCED if silent else frozenset[str]()
-        self._marks = Marks(MarkStyle(_MARK, _MARK_BEGUN, "【", _MARK_LONGEST, self._cited))
         self._keys: dict[str, None] = {}
+        # Not by a method: a decoder that holds itself would be left to the garbage collector, which stops everyone.
+        self._marks = Marks(MarkStyle(_MARK, _MARK_BEGUN, "【", _MARK_LONGEST, partial(_cited, self._keys)))
         self._by_key: dict[str | int, Part] = {}
         self._parts: list[Part] = []
         self._at = 0
@@ -380,10 +382,11 @@ class GlmDecoder:
         if url:
             out.append(Reference(key, as_text(inner(entry, "title")), url))
 
-    def _cited(self, match: re.Match[str]) -> str:
-        """Give the key of the source that a mark cites, by its running number or by its own key."""
-        number, key = match.groups()
-        if number is None:
-            return key
-        keys = list(self._keys)
-        return keys[int(number) - 1] if 0 < int(number) <= len(keys) else number
+
+def _cited(keys: Mapping[str, None], match: re.Match[str]) -> str:
+    """Give the key of the source that a mark cites, by its running number or by its own key."""
+    number, key = match.groups()
+    if number is None:
+        return key
+    named = list(keys)
+    return named[int(number) - 1] if 0 < int(number) <= len(named) else number

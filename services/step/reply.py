@@ -51,11 +51,6 @@ class StepDecoder:
         self._thinking = False
         self._results = 0
         self._over = False
-        self._take: Mapping[str, Callable[[Mapping[str, Any], list[Delta]], None]] = {
-            "textEvent": self._take_text,
-            "reasoningEvent": self._take_reasoning,
-            "pipelineEvent": self._take_step,
-        }
 
     def feed(self, frame: ConnectFrame) -> list[Delta]:
         """Take the next frame, give what it adds. A refusal or an end is the last delta."""
@@ -74,8 +69,8 @@ class StepDecoder:
             return self._close(out, Failed(refused))
         done = frame.end
         for name, event in _events(message).items():
-            if name in self._take and type(event) is dict:
-                self._take[name](event, out)
+            if name in _TAKE and type(event) is dict:
+                _TAKE[name](self, event, out)
             elif event is None or name in QUIET:
                 continue
             elif name == "doneEvent":
@@ -128,6 +123,13 @@ class StepDecoder:
         if last is not None:
             out.append(last)
         return out
+
+
+_TAKE: Mapping[str, Callable[[StepDecoder, Mapping[str, Any], list[Delta]], None]] = {
+    "textEvent": StepDecoder._take_text,
+    "reasoningEvent": StepDecoder._take_reasoning,
+    "pipelineEvent": StepDecoder._take_step,
+}
 
 
 def _events(message: dict[str, Any]) -> dict[str, Any]:

@@ -55,16 +55,7 @@ class Rendering:
         self._thinking = False
         self._sources: dict[str, _Source] = {}
         self._by_url: dict[str, _Source] = {}
-        self._take: dict[type, Callable[[Any], None]] = {
-            Text: self._text,
-            Thinking: getattr(self, f"_think_{style.thinking}"),
-            Reference: self._reference,
-            Cite: self._cite,
-            Image: self._image,
-            Unknown: lambda delta: unknown(delta.kind),
-            Failed: self._fail,
-            Finish: self._finish,
-        }
+        self._take = _TAKE[style.thinking]
 
     @property
     def over(self) -> bool:
@@ -76,7 +67,7 @@ class Rendering:
         self._pieces = []
         take = self._take
         for delta in deltas:
-            take[type(delta)](delta)
+            take[type(delta)](self, delta)
         return self._pieces
 
     def ending(self) -> list[tuple[Field, str]]:
@@ -170,11 +161,35 @@ class Rendering:
         line = f"![图像]({delta.url})\n"
         self._content(line if not self._written or self._last.endswith("\n") else "\n" + line)
 
+    def _count_unknown(self, delta: Unknown) -> None:
+        self._unknown(delta.kind)
+
     def _fail(self, delta: Failed) -> None:
         self.failed = delta.error
 
     def _finish(self, delta: Finish) -> None:
         self.finished = delta.reason
+
+
+def _take(think: Callable[[Rendering, Thinking], None]) -> dict[type, Callable[[Rendering, Any], None]]:
+    return {
+        Text: Rendering._text,
+        Thinking: think,
+        Reference: Rendering._reference,
+        Cite: Rendering._cite,
+        Image: Rendering._image,
+        Unknown: Rendering._count_unknown,
+        Failed: Rendering._fail,
+        Finish: Rendering._finish,
+    }
+
+
+# Not of bound methods: a rendering that holds its own would be left to the garbage collector, which stops everyone.
+_TAKE = {
+    "reasoning": _take(Rendering._think_reasoning),
+    "inline": _take(Rendering._think_inline),
+    "hidden": _take(Rendering._think_hidden),
+}
 
 
 @frozen
