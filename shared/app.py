@@ -76,7 +76,7 @@ def application(provider_type: type[Provider[Any, Any]], site: Site, settings: S
 
 
 def run(provider_type: type[Provider[Any, Any]]) -> None:
-    """Serve until SIGTERM or SIGINT; the process ends with code 0 after a drain, 2 when a setting is wrong."""
+    """Serve until SIGTERM or SIGINT; the process ends with code 0 after a drain, 1 with what kept it from starting."""
     try:
         settings = Settings.read(os.environ, provider_type.name)
         site = read_site(provider_type.site_type, os.environ, provider_type.name)
@@ -93,7 +93,11 @@ async def serve(app: web.Application, settings: Settings) -> None:
     service = app[SERVICE]
     runner = web.AppRunner(app, **SERVER)
     await runner.setup()
-    await web.TCPSite(runner, settings.host, settings.port).start()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        await runner.cleanup()
+        sys.exit(f"{service.provider.name}: cannot listen: {error.strerror}")
     # What start-up made stays: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()

@@ -135,6 +135,8 @@ async def started(name: str, port: int, token: str, gateway: str) -> AsyncIterat
 def _port(wanted: int) -> int:
     """Give the wanted port if it is free, else any."""
     with socket.socket() as probe:
+        # As a server does: connections that have just ended on a port do not take it.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", wanted))
         except OSError:

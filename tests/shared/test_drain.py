@@ -162,3 +162,20 @@ async def test_a_client_that_leaves_ends_the_call_to_the_site() -> None:
         service.stop()
         assert await service.ended() == 0
         assert [line["status"] for line in service.log if line["event"] == "answered"] == [499, 499]
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_a_port_that_is_taken_is_said_in_one_line(loop: str) -> None:
+    async with World().serve() as world, served(world) as first:
+        settings = {"HOST": "127.0.0.1", "PORT": first.url.rpartition(":")[2], "EVENT_LOOP": loop}
+        second = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.shared.toy",
+            env={"PATH": os.environ["PATH"], **settings},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await asyncio.wait_for(second.communicate(), 20)
+    assert second.returncode == 1
+    assert said.startswith(b"toy: cannot listen: ")
+    assert said.count(b"\n") == 1
