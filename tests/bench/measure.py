@@ -118,12 +118,15 @@ class Bench:
     @classmethod
     @contextmanager
     def open(cls, service: str) -> Iterator["Bench"]:
-        """Start the fake site, and end it with the context."""
+        """Start the fake site, and end it with the context, which gives this process all its cores back."""
         cores = Cores.split()
         os.sched_setaffinity(0, cores.others)
         port = free_port()
-        with Process(["-m", "tests.bench.fake", service, str(port)], port, cores.others, {}):
-            yield cls(service, port, cores)
+        try:
+            with Process(["-m", "tests.bench.fake", service, str(port)], port, cores.others, {}):
+                yield cls(service, port, cores)
+        finally:
+            os.sched_setaffinity(0, cores.others | cores.measured)
 
     def measure_starts(self, times: int) -> None:
         """Start and end each of the two so many times, for their start times and idle memory."""
