@@ -1,9 +1,9 @@
 """All that one running service is made of, and its life from start to drained."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from aiohttp import web
 
@@ -38,34 +38,6 @@ KEEP = frozenset({"new", "none"})
 """What a client sends as `conversation_id` to open a conversation that is kept."""
 
 
-class Cuttable:
-    """Work of one task that can be ended from outside, as a context that then raises `Draining`.
-
-    What `asyncio.timeout` is for a moment that is known.
-    """
-
-    def __init__(self, others: set["Cuttable"]) -> None:
-        self._others = others
-        self._cut = False
-
-    def __enter__(self) -> None:
-        # A handler runs in a task.
-        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._cancelling = self._task.cancelling()
-        self._others.add(self)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._others.discard(self)
-        if self._cut and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise Draining from None
-
-    def cut(self) -> None:
-        """End the work now."""
-        if not self._cut:
-            self._cut = True
-            self._task.cancel()
-
-
 class Service:
     """One provider with everything around it."""
 
@@ -88,7 +60,7 @@ class Service:
         self._owners = Owners(self.common)
         self.cleanup = Cleanup(self.provider, self.metrics)
         self._serving = 0
-        self._cuttable: set[Cuttable] = set()
+        self._limits: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self.metrics.watch_accounts(self.accounts.slots.states)
@@ -149,11 +121,12 @@ class Service:
         """Remember who owns a kept conversation, and its newest tip."""
         await self._owners.put(conversation.id, Owner(account.digest, caller.api_key, conversation))
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
         """Hold while a request is served: a drain waits for it, and at its end cuts it with `Draining`."""
-        with self.awaited(), self.cuttable():
-            yield
+        with self.awaited():
+            async with self.cuttable():
+                yield
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
@@ -169,9 +142,21 @@ class Service:
             if not self._serving:
                 self._idle.set()
 
-    def cuttable(self) -> "Cuttable":
-        """Do what the end of a drain cuts, with `Draining`: a context."""
-        return Cuttable(self._cuttable)
+    @asynccontextmanager
+    async def cuttable(self) -> AsyncIterator[None]:
+        """Do what the end of a drain cuts, with `Draining`."""
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                self._limits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._limits.discard(limit)
+        except TimeoutError:
+            if limit.expired():
+                raise Draining from None
+            raise
 
     async def drain(self) -> None:
         """Refuse new and queued work, let what runs go on to `DRAIN_TIMEOUT`, cut the rest, finish the clean-ups."""
@@ -185,8 +170,9 @@ class Service:
 
     def cut(self) -> None:
         """End every running output now, each with an error."""
-        for work in list(self._cuttable):
-            work.cut()
+        now = asyncio.get_running_loop().time()
+        for limit in list(self._limits):
+            limit.reschedule(now)
 
     async def _until_idle(self, seconds: float) -> bool:
         try:

@@ -19,16 +19,14 @@ KNOWN = frozenset({"execution_output", "image", *STREAMED, *SOURCES, *QUIET})
 SILENCED = frozenset({"think", *SOURCES})
 """Kinds a `silent` model leaves out."""
 
-TAIL = 8
-"""Characters of an item's text, as last seen, that tell whether it has only grown."""
-
 
 @define(eq=False)
 class Item:
     """One item of a part, `index` its place in it.
 
-    `seen` and `tail` are of its text as last seen, `given` counts what has left; `listed` is whether it has ever had
-    anything to show, `passed` whether it was taken for over.
+    `seen` counts the characters of its text as last seen, and `tail`, the last of them, tells whether it has only
+    grown; `given` counts what has left; `listed` is whether it has ever had anything to show, `passed` whether it was
+    taken for over.
     """
 
     kind: str

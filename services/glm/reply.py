@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TAIL, Item, Part, address, found
+from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, Item, Part, address, found
 from services.glm.refusals import refusal_in
 from shared.deltas import Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
 from shared.marks import Marks, MarkStyle
 from shared.surrogates import whole, without_open_half
 from shared.terms import Conversation
-from shared.upstream.growth import Growth
+from shared.upstream.growth import TAIL, Growth
 from shared.upstream.json import loads
 from shared.upstream.refusals import unreadable
 from shared.upstream.shapes import as_text, inner

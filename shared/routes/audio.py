@@ -26,7 +26,7 @@ LANGUAGE = "und"
 async def speech(request: web.Request) -> web.StreamResponse:
     """Read a text out: as mp3 while it is being made, or whole in another format."""
     service = request.app[SERVICE]
-    with service.running():
+    async with service.running():
         caller = service.caller(request)
         ask = await parse_body(request, read_speech)
         audio.check_format(ask.response_format)
@@ -42,7 +42,7 @@ async def speech(request: web.Request) -> web.StreamResponse:
 async def transcriptions(request: web.Request) -> web.Response:
     """Write down what is said in an upload."""
     service = request.app[SERVICE]
-    with service.running():
+    async with service.running():
         caller = service.caller(request)
         fields, upload, name = await read_form(request, "file", service.fetcher.limit)
         ask = read_transcription(fields, upload, name)
@@ -78,7 +78,7 @@ class _Spoken:
     async def answer(self) -> web.StreamResponse:
         """Write the speech; raise what went wrong while a status can still be given, else break the connection."""
         try:
-            with self._service.running():
+            async with self._service.running():
                 await self._write()
         except Exception as error:
             if not self._response.prepared:

@@ -36,7 +36,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
     """Answer a chat request."""
     service = request.app[SERVICE]
     with service.awaited():
-        with service.cuttable():
+        async with service.cuttable():
             asked = await _read(service, request)
             if not asked.chat.stream:
                 return await _whole(service, request, asked)
@@ -99,7 +99,7 @@ class Streamed:
         """Write the answer; raise what went wrong while a status can still be given, else write its frame."""
         self._service.metrics.stream_opened()
         try:
-            with self._service.cuttable():
+            async with self._service.cuttable():
                 await self._write()
         except ConnectionError:
             raise

@@ -20,7 +20,7 @@ from shared.terms import Picture
 async def images(request: web.Request) -> web.Response:
     """Draw: at least `n` pictures, as addresses or as base64."""
     service = request.app[SERVICE]
-    with service.running():
+    async with service.running():
         caller = service.caller(request)
         ask = await parse_body(request, read_image)
         tries = service.tries(caller)

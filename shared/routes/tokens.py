@@ -20,7 +20,7 @@ async def check(request: web.Request) -> web.Response:
     A site that cannot be asked is an error, never a dead token.
     """
     service = request.app[SERVICE]
-    with service.running():
+    async with service.running():
         fields = await parse_body(request, read_body)
         token = fields.text("token", "")
         if service.settings.api_keys:

@@ -18,7 +18,7 @@ from shared.service import SERVICE, Service
 async def videos(request: web.Request) -> web.Response:
     """Make a video, and answer when it is finished."""
     service = request.app[SERVICE]
-    with service.running():
+    async with service.running():
         caller = service.caller(request)
         ask = await parse_body(request, read_video)
         _filmer(service).check_film(ask)

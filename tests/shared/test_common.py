@@ -4,7 +4,7 @@ import asyncio
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,22 +19,11 @@ from shared.common.wire import read_cooldown, read_news, write_cooldown, write_n
 from shared.errors import AccountBarred, AccountBusy, AccountExpired, AccountLimited, AddressLimited, SiteError
 from tests.shared.redisserver import RedisServer, needs_redis, redis_server
 
-pytestmark = needs_redis
+pytestmark = [needs_redis, pytest.mark.usefixtures("short_pauses")]
 
 LIMITED = Cooldown(AccountLimited("full", retry_after=60), 60, 60)
 
 Make = Callable[..., Any]
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with redis_server() as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "PROBE_PAUSE", 0.05)
 
 
 class Replica(Replicas):

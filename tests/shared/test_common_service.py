@@ -13,27 +13,16 @@ import aiohttp
 import pytest
 import structlog
 
-from shared.common import link, replicas
+from shared.common import replicas
 from tests.house import House, running
-from tests.shared.redisserver import RedisServer, needs_redis, redis_server
+from tests.shared.redisserver import RedisServer, needs_redis
 from tests.shared.toy import Told, Toy, ask, asks
 from tests.shared.toysite import HELLO, Scene, World, refuses
 
-pytestmark = needs_redis
+pytestmark = [needs_redis, pytest.mark.usefixtures("short_pauses")]
 
 ACCOUNTS = ("t1", "t2", "t3", "t4")
 REQUESTS = 200
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with redis_server() as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "PROBE_PAUSE", 0.05)
 
 
 @asynccontextmanager
