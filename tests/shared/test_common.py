@@ -432,7 +432,7 @@ async def test_a_redis_that_was_replaced_is_lost_once_not_with_every_old_connect
             for number in range(1, 8):
                 assert await replica.ask(f"b{number}") is not None
             assert len(server.leases()) == 16
-    assert [line["event"] for line in logs] == ["redis_away", "redis_back"]
+            assert [line["event"] for line in logs] == ["redis_away", "redis_back"]
 
 
 async def test_redis_away_is_said_once_and_without_its_address(make: Make) -> None:
