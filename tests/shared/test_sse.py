@@ -26,6 +26,12 @@ CASES: dict[str, tuple[bytes, list[SseFrame]]] = {
     "BOM": (b"\xef\xbb\xbfdata: a\n\n", [SseFrame("", b"a")]),
     "BOM later": (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [SseFrame("", b"a")]),
     "BOM and CRLF": (b"\xef\xbb\xbf\r\ndata: a\r\n\r\n", [SseFrame("", b"a")]),
+    "space or none": (b"data:a\n\ndata: b\n\ndata:  c\n\ndata:d\n\n", [SseFrame("", x) for x in (b"a", b"b", b" c", b"d")]),
+    "alike, then more": (
+        b"event:x\ndata:a\n\nevent:x\ndata:b\n\nevent:x\ndata:c\ndata:d\n\nevent:xy\ndata:\n\n",
+        [SseFrame("x", b"a"), SseFrame("x", b"b"), SseFrame("x", b"c\nd"), SseFrame("xy", b"")],
+    ),
+    "a name after, alike": (b"data: a\nevent: x\n\ndata: b\n\n", [SseFrame("x", b"a"), SseFrame("", b"b")]),
     "blank lines": (b"\n\n\n\ndata: a\n\n\n\n\ndata: b\n\n\n", [SseFrame("", b"a"), SseFrame("", b"b")]),
     "UTF-8": ("data: 你😀\n\n".encode(), [SseFrame("", "你😀".encode())]),
     "not UTF-8": (b"event: \xff\ndata: \xff\n\n", [SseFrame("\ufffd", b"\xff")]),
@@ -36,6 +42,8 @@ CASES: dict[str, tuple[bytes, list[SseFrame]]] = {
     "half a BOM": (b"\xef\xbb", []),
     "empty": (b"", []),
 }
+
+LINES = (b"data: a", b"data:b", b"data:", b"data:  c", b"data", b"event: x", b"event:y", b"id: 1", b": ping")
 
 
 def framed(*parts: bytes) -> list[SseFrame]:
@@ -64,6 +72,14 @@ def test_any_split_gives_the_same_frames(pieces: list[bytes], data: st.DataObjec
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=8)))
     parts = [body[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(body)], strict=True)]
     assert framed(*parts) == framed(body)
+
+
+@given(st.lists(st.lists(st.sampled_from(LINES), max_size=4), max_size=6), st.data())
+def test_events_are_read_each_for_itself(events: list[list[bytes]], data: st.DataObject) -> None:
+    bodies = [b"".join(b"%b\n" % line for line in (*lines, b"")) for lines in events]
+    body = b"".join(bodies)
+    cut = data.draw(st.integers(0, len(body)))
+    assert framed(body[:cut], body[cut:]) == [frame for body in bodies for frame in framed(body)]
 
 
 def test_frames_come_as_soon_as_they_are_closed() -> None:
