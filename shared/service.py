@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
 from typing import Any
 
 from aiohttp import web
@@ -142,21 +143,9 @@ class Service:
             if not self._serving:
                 self._idle.set()
 
-    @asynccontextmanager
-    async def cuttable(self) -> AsyncIterator[None]:
+    def cuttable(self) -> "Cuttable":
         """Do what the end of a drain cuts, with `Draining`."""
-        limit = asyncio.timeout(None)
-        try:
-            async with limit:
-                self._limits.add(limit)
-                try:
-                    yield
-                finally:
-                    self._limits.discard(limit)
-        except TimeoutError:
-            if limit.expired():
-                raise Draining from None
-            raise
+        return Cuttable(self._limits)
 
     async def drain(self) -> None:
         """Refuse new and queued work, let what runs go on to `DRAIN_TIMEOUT`, cut the rest, finish the clean-ups."""
@@ -181,6 +170,29 @@ class Service:
         except TimeoutError:
             return False
         return True
+
+
+class Cuttable:
+    """What can be cut, while it is in this context."""
+
+    def __init__(self, limits: set[asyncio.Timeout]) -> None:
+        self._limits = limits
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        """Can be cut from here on."""
+        await self._limit.__aenter__()
+        self._limits.add(self._limit)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raise `Draining` if it was cut."""
+        self._limits.discard(self._limit)
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise Draining from None
 
 
 def _common(settings: Settings, service: str, slots: int, metrics: Metrics) -> Common:

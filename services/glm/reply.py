@@ -155,10 +155,13 @@ class GlmDecoder:
     def _grow(self, new: str, out: list[Delta]) -> list[Delta]:
         """Take a frame that says only that the text being written has grown, or not even that."""
         self._frames += 1
-        if new and self._writing is not None:
+        item = self._writing
+        if new and item is not None:
             self._grown.append(new)
             self._grown_at = self._frames
-            self._write(self._writing, new, out)
+            if item.kind == "text":
+                return self._marks.feed(new)
+            self._write(item, new, out)
         return out
 
     def _settle(self) -> None:

@@ -39,13 +39,14 @@ class _Source:
 class Rendering:
     """The text of one reply, piece by piece, in the house's style.
 
-    `finished` is the site's finish reason, `failed` its refusal, each None until its delta came; `begun` is whether
-    there has been any text.
+    `finished` is the site's finish reason, `failed` its refusal, each None until its delta came; `over` is whether one
+    has come, `begun` whether there has been any text.
     """
 
     def __init__(self, style: Style, unknown: Callable[[str], None]) -> None:
         self.finished: FinishReason | None = None
         self.failed: SiteError | None = None
+        self.over = False
         self.begun = False
         self._style = style
         self._unknown = unknown
@@ -56,11 +57,6 @@ class Rendering:
         self._sources: dict[str, _Source] = {}
         self._by_url: dict[str, _Source] = {}
         self._take = _TAKE[style.thinking]
-
-    @property
-    def over(self) -> bool:
-        """Whether the last delta of the reply has come."""
-        return self.finished is not None or self.failed is not None
 
     def pieces(self, deltas: Iterable[Delta]) -> list[tuple[Field, str]]:
         """Give what the deltas add: (field of the message, text), none of them empty."""
@@ -166,9 +162,11 @@ class Rendering:
 
     def _fail(self, delta: Failed) -> None:
         self.failed = delta.error
+        self.over = True
 
     def _finish(self, delta: Finish) -> None:
         self.finished = delta.reason
+        self.over = True
 
 
 def _take(think: Callable[[Rendering, Thinking], None]) -> dict[type, Callable[[Rendering, Any], None]]:

@@ -2,8 +2,7 @@
 
 import asyncio
 import string
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, TypeVar
@@ -142,6 +141,24 @@ class Call:
         self._response.content.set_exception(UpstreamTimeout(f"The site sent nothing for {self._idle:g} seconds."))
 
 
+class Streaming:
+    """A streamed call as a context."""
+
+    def __init__(self, request: Coroutine[Any, Any, aiohttp.ClientResponse], idle: float) -> None:
+        self._request = request
+        self._idle = idle
+        self._call: Call
+
+    async def __aenter__(self) -> Call:
+        """Call; give the reply once its head is there."""
+        self._call = Call(await self._request, self._idle)
+        return self._call
+
+    async def __aexit__(self, *_: object) -> None:
+        """End the call."""
+        await self._call.leave()
+
+
 class Upstream:
     """Calls to a site. Hosts outside `hosts` are refused."""
 
@@ -207,17 +224,12 @@ class Upstream:
         except AddressRefused as error:
             raise UpstreamChanged(f"The site named a file that is not fetched: {error}.") from error
 
-    @asynccontextmanager
-    async def stream(
+    def stream(
         self, method: str, url: str, *, kind: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> AsyncIterator[Call]:
+    ) -> "Streaming":
         """Call and give the reply once its head is there, whatever its status; the call ends with the context."""
-        response = await self._counted(kind, HEAD_TIMEOUT, self._request(method, url, headers, body))
-        call = Call(response, self._settings.upstream_idle_timeout)
-        try:
-            yield call
-        finally:
-            await call.leave()
+        request = self._counted(kind, HEAD_TIMEOUT, self._request(method, url, headers, body))
+        return Streaming(request, self._settings.upstream_idle_timeout)
 
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None

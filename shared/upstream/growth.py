@@ -54,11 +54,15 @@ class Growth:
 
         `length` is in characters, `tail` the last `TAIL` of them, `place` the names and indices that lead to the text.
         """
-        if not self._trust or not tail or "\ud800" <= tail[-1] <= "\udbff":
+        if not self._trust or not tail:
             return
         self._trust -= 1
-        for as_ascii in (False, True):
-            written = json.dumps(tail, ensure_ascii=as_ascii).encode("utf-8", "surrogatepass")
+        try:
+            plain = orjson.dumps(tail)
+        except TypeError:
+            # Half a character: its other half comes with the next piece.
+            return
+        for written in (plain, json.dumps(tail).encode()):
             found = frame.rfind(written[1:])
             if found >= 0:
                 self._prove(frame, found + len(written) - 2, length, tail, place)

@@ -26,7 +26,10 @@ CASES: dict[str, tuple[bytes, list[SseFrame]]] = {
     "BOM": (b"\xef\xbb\xbfdata: a\n\n", [SseFrame("", b"a")]),
     "BOM later": (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [SseFrame("", b"a")]),
     "BOM and CRLF": (b"\xef\xbb\xbf\r\ndata: a\r\n\r\n", [SseFrame("", b"a")]),
-    "space or none": (b"data:a\n\ndata: b\n\ndata:  c\n\ndata:d\n\n", [SseFrame("", x) for x in (b"a", b"b", b" c", b"d")]),
+    "space or none": (
+        b"data:a\n\ndata: b\n\ndata:  c\n\ndata:d\n\n",
+        [SseFrame("", x) for x in (b"a", b"b", b" c", b"d")],
+    ),
     "alike, then more": (
         b"event:x\ndata:a\n\nevent:x\ndata:b\n\nevent:x\ndata:c\ndata:d\n\nevent:xy\ndata:\n\n",
         [SseFrame("x", b"a"), SseFrame("x", b"b"), SseFrame("x", b"c\nd"), SseFrame("xy", b"")],
