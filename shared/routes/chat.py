@@ -50,10 +50,10 @@ async def _read(service: Service, request: web.Request) -> Asked:
     provider = service.provider
     ask.model = ask.model or provider.default_model
     ask.conversation, ask.keep, owner_known = await service.continued(ask.conversation_id, caller)
-    files = ask.messages[-1].files
-    if files and not provider.attachments:
+    if not provider.attachments and any(message.files for message in ask.messages):
         raise RequestRefused("This site reads no files and no images.")
     provider.check_chat(ask)
+    files = ask.messages[-1].files
     if files:
         ask.attached = Attached(service.fetcher, files)
         await ask.attached.fetch()

@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 
 from shared.accounts import Account
-from shared.errors import AccountExpired, AddressLimited, SessionRefused
+from shared.errors import AccountBarred, AccountExpired, AddressLimited, SessionRefused
 from shared.openai.errors import BadRequest
 from shared.openai.parse import read_body
 from shared.routes.body import parse_body
@@ -46,7 +46,7 @@ async def _live(service: Service, account: Account[Any, Any]) -> bool:
     service.accounts.check_address()
     try:
         return await service.provider.check(account)
-    except (AccountExpired, SessionRefused):
+    except (AccountExpired, AccountBarred, SessionRefused):
         return False
     except AddressLimited as error:
         service.accounts.failed(account, error)

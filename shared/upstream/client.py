@@ -325,6 +325,9 @@ def _carrying(headers: Mapping[str, str]) -> aiohttp.ClientMiddlewareType:
     """Put the headers of a call on its request all at once: given as such, aiohttp copies each of them three times."""
 
     async def carry(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if request.method == "DELETE" and request.headers.get("Content-Length") == "0":
+            # Pages do not say that they send nothing.
+            del request.headers["Content-Length"]
         request.headers.update(headers)
         return await send(request)
 

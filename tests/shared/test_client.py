@@ -198,6 +198,13 @@ async def test_calls_go_through_the_outbound_proxy() -> None:
         assert (await get(upstream, "https://site.test/x")).status == 200
 
 
+@pytest.mark.parametrize(("method", "told"), [("GET", False), ("DELETE", False), ("PUT", True), ("POST", True)])
+async def test_a_length_of_nothing_is_told_as_browsers_do(method: str, told: bool) -> None:
+    async with wired() as (wire, upstream):
+        await upstream.call(method, wire.url + "/", kind="test", headers={})
+        assert ("Content-Length: 0" in wire.heads[0]) is told
+
+
 async def test_answers() -> None:
     async with wired() as (wire, upstream):
         answer = await get(upstream, wire.url + "/")

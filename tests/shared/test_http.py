@@ -192,8 +192,25 @@ async def test_token_check() -> None:
         assert [await live(token) for token in ("", " ", None, 5)] == [400] * 4
         world.play(refuses("SessionRefused"), token="t1")
         assert await live("t1") is False
+        world.play(refuses("AccountBarred"), token="t4")
+        assert await live("t4") is False
         world.play(refuses("UpstreamUnavailable"), token="t3")
         assert await live("t3") == 502
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+async def test_a_site_without_attachments_refuses_them_wherever_they_stand(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Toy, "attachments", False)
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    messages: list[dict[str, Any]] = [{"role": role, "content": "hi"} for role in ("user", "assistant", "user")]
+    async with toy() as (world, house):
+        messages[at]["content"] = [picture]
+        told = await ask(house, {"messages": messages}, "t1")
+        assert (told.status, told.code, world.asked) == (400, "request_refused", [])
+        messages[at]["content"] = "hi"
+        assert (await ask(house, {"messages": messages}, "t1")).status == 200
 
 
 @pytest.mark.parametrize("token", ["a\r\nb: c", "\ud800", "é", "\x7f"])
