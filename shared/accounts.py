@@ -191,8 +191,10 @@ class Accounts:
 
     def check_address(self) -> None:
         """Raise `AddressLimited` while the site limits this service's address."""
+        if self._address is None:
+            return
         left = self._address_until - asyncio.get_running_loop().time()
-        if self._address is not None and left > 0:
+        if left > 0:
             raise errors.AddressLimited(self._address.message, retry_after=left)
 
     def failed(self, account: Account[Any, Any], error: errors.SiteError) -> None:

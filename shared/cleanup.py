@@ -1,8 +1,8 @@
 """Work that must not be lost: outputs are closed, conversations stopped and deleted, accounts given back."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -59,11 +59,8 @@ class Cleanup:
         forgotten = True
         try:
             if lease.conversation is None:
-                with self._faults_told(), suppress(TimeoutError):
-                    async with asyncio.timeout(BREAK_TIMEOUT):
-                        await output.learn()
-            with self._faults_told():
-                await output.close()
+                await self._told(_learn(output))
+            await self._told(output.close())
             if lease.conversation is not None and not keep:
                 forgotten = await self._forget_soon(lease.conversation, lease.account)
         finally:
@@ -72,8 +69,7 @@ class Cleanup:
             self._run(self._forget(lease.conversation, lease.account))
 
     async def _finish(self, output: Output[Any], keep: bool) -> None:
-        with self._faults_told():
-            await output.close()
+        await self._told(output.close())
         conversation = output.lease.conversation
         if conversation is not None and not keep:
             await self._forget(conversation, output.lease.account)
@@ -124,11 +120,16 @@ class Cleanup:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    @contextmanager
-    def _faults_told(self) -> Iterator[None]:
-        """A fault of our own is said in the log, and is no reason to leave out the rest."""
+    async def _told(self, work: Awaitable[None]) -> None:
+        """Do it; a fault of our own is said in the log, and is no reason to leave out the rest."""
         try:
-            yield
+            await work
         except Exception:
             log.exception("cleanup_failed")
             self._metrics.cleanup("error")
+
+
+async def _learn(output: Output[Any]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BREAK_TIMEOUT):
+            await output.learn()

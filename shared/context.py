@@ -4,9 +4,9 @@ import re
 import secrets
 from typing import Any
 
-import structlog
 from aiohttp import web
 
+from shared import logs
 from shared.accounts import Account
 
 _REQUEST_ID = web.RequestKey("request_id", str)
@@ -18,8 +18,7 @@ def begin(request: web.Request) -> str:
     given = request.headers.get("X-Request-Id", "")
     name = given if _GIVEN.fullmatch(given) else secrets.token_hex(8)
     request[_REQUEST_ID] = name
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request=name)
+    logs.ABOUT.set({"request": name})
     return name
 
 
@@ -31,4 +30,4 @@ def request_id(request: web.BaseRequest) -> str:
 
 def note_account(account: Account[Any, Any]) -> None:
     """Bind the account that serves this request to the log, by its key."""
-    structlog.contextvars.bind_contextvars(account=account.key)
+    logs.ABOUT.set({**logs.ABOUT.get(), "account": account.key})

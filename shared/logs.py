@@ -11,8 +11,9 @@ import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, TextIO, cast
 from urllib.parse import quote, unquote, urlsplit
 
@@ -33,6 +34,9 @@ from shared.upstream import json  # noqa: E402
 MASK = "[redacted]"
 TEXT_LIMIT = 16 * 1024
 """Characters of one logged text; what is longer is cut at a space, so that no half secret stays."""
+
+ABOUT: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
+"""What every line says of the request it is written for."""
 
 _SECRETS_LIMIT = 10_000
 _SECRETS_SIZE = 4 * 1024 * 1024
@@ -304,6 +308,10 @@ class _StandardHandler(logging.Handler):
         output.write(event)
 
 
+def _add_about(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    return {**ABOUT.get(), **event}
+
+
 def _add_logger(output: _Output, _method: str, event: EventDict) -> EventDict:
     event["logger"] = output.name
     return event
@@ -326,7 +334,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     for secret in (*settings.accounts, *settings.api_keys, *_passwords(settings.outbound_proxy, settings.redis_url)):
         protect(secret)
     _processors[:] = [
-        structlog.contextvars.merge_contextvars,
+        _add_about,
         _redact_event,
         structlog.processors.add_log_level,
         _add_logger,

@@ -1,19 +1,19 @@
 """What `/metrics` shows: counted per application, cheap enough for every event."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
     Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.errors import SiteError
@@ -30,17 +30,21 @@ _FIRST_DELTA_BUCKETS = (0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120)
 """Seconds: sites answer within a few, reasoning and searching ones within a minute or two."""
 
 
-class _Series(dict[tuple[str | int, ...], Counter]):
-    """The series of one counter by label values: made when first counted, then one dict look-up."""
+class _Series(Collector):
+    """What is counted under one name, by label values. One more is an addition in a dictionary, without a lock."""
 
     def __init__(self, metrics: "Metrics", name: str, help_text: str, *labels: str) -> None:
-        super().__init__()
+        self.counts: defaultdict[tuple[str | int, ...], int] = defaultdict(int)
+        self._family = (f"chat_service_{name}", help_text)
+        self._labels = ("provider", *labels)
         self._provider = metrics.provider
-        self._counter = Counter(f"chat_service_{name}", help_text, ("provider", *labels), registry=metrics.registry)
+        metrics.registry.register(self)
 
-    def __missing__(self, values: tuple[str | int, ...]) -> Counter:
-        series = self[values] = self._counter.labels(self._provider, *values)
-        return series
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(*self._family, labels=self._labels)
+        for values, count in self.counts.items():
+            family.add_metric((self._provider, *map(str, values)), count)
+        yield family
 
 
 class _Accounts(Collector):
@@ -77,8 +81,8 @@ class Metrics:
         self._cleanups = _Series(self, "cleanups", "Stopped and deleted conversations by outcome.", "outcome")
         self._unknown = _Series(self, "unknown", "Skipped parts of replies by kind: the site has changed.", "kind")
         self._failures = _Series(self, "account_failures", "Refusals an account met, by reason.", "reason")
-        self._failed: dict[type[SiteError], Counter] = {}
-        self._retries = _Series(self, "retries", "Tries repeated because the site could not be reached.")[()]
+        self._retries = _Series(self, "retries", "Tries repeated because the site could not be reached.")
+        self._retries.counts[()] = 0
         self._redis_up: Gauge | None = None
         self._open_streams = Gauge(
             "chat_service_open_streams", "Streams being answered.", ("provider",), registry=self.registry
@@ -93,7 +97,7 @@ class Metrics:
 
     def request(self, route: str, status: int) -> None:
         """Count an answered request. `route` is the route's pattern, not the client's path: series stay."""
-        self._requests[route, status].inc()
+        self._requests.counts[route, status] += 1
 
     def first_delta(self, seconds: float) -> None:
         """Note how long a client waited for the first piece of its answer."""
@@ -109,27 +113,24 @@ class Metrics:
 
     def upstream(self, kind: str, outcome: str) -> None:
         """Count a call to the site: which of its calls, and what came of it."""
-        self._upstream[kind, outcome].inc()
+        self._upstream.counts[kind, outcome] += 1
 
     def cleanup(self, outcome: str) -> None:
         """Count a clean-up at the site."""
-        self._cleanups[outcome,].inc()
+        self._cleanups.counts[outcome,] += 1
 
     def unknown(self, kind: str) -> None:
         """Count what a decoder skipped. `kind` is the site's word: it is cut, cleaned, and one of so many."""
-        self._unknown[self._unknown_label(kind[:_KIND_LENGTH]),].inc()
+        self._unknown.counts[self._unknown_label(kind[:_KIND_LENGTH]),] += 1
 
     def account_failed(self, error: SiteError) -> None:
         """Count why an account could not serve a request: the error's class, as in `account_expired`."""
-        series = self._failed.get(type(error))
-        if series is None:
-            reason = re.sub(r"(?<=.)(?=[A-Z])", "_", type(error).__name__).lower()
-            series = self._failed[type(error)] = self._failures[reason,]
-        series.inc()
+        reason = re.sub(r"(?<=.)(?=[A-Z])", "_", type(error).__name__).lower()
+        self._failures.counts[reason,] += 1
 
     def retried(self) -> None:
         """Count a try repeated because the site could not be reached."""
-        self._retries.inc()
+        self._retries.counts[()] += 1
 
     def redis_up(self, up: bool) -> None:
         """Note whether Redis answers; a service without one has no such series."""
@@ -148,4 +149,5 @@ class Metrics:
 
     def _unknown_label(self, kind: str) -> str:
         label = _UNCLEAN.sub("_", kind) or "empty"
-        return label if (label,) in self._unknown or len(self._unknown) < UNKNOWN_KINDS else "other"
+        known = self._unknown.counts
+        return label if (label,) in known or len(known) < UNKNOWN_KINDS else "other"

@@ -93,11 +93,13 @@ class Slots:
         Raise the weightiest refusal of the candidates when all are off and were tried a moment ago, `AccountBusy`
         when the wait is over, and what `close` was given.
         """
+        if not self._waiters:
+            account, _ = self._choose(candidates)
+            if account is not None:
+                return self._take(account)
         waiter = _Waiter(turn, candidates)
         insort(self._waiters, waiter, key=_turn_of)
         self._grant()
-        if waiter.granted.done():
-            return waiter.granted.result()
         try:
             async with asyncio.timeout(wait):
                 return await waiter.granted
@@ -196,42 +198,46 @@ class Slots:
         for waiter in self._waiters:
             if waiter.granted.done():
                 continue
-            again = self._serve(waiter)
-            if again is not None:
+            try:
+                account, again = self._choose(waiter.candidates)
+            except Exception as refusal:  # noqa: BLE001 - for who waits: a service that stops gives its own
+                waiter.granted.set_exception(refusal)
+                continue
+            if account is not None:
+                waiter.granted.set_result(self._take(account))
+            else:
                 left.append(waiter)
                 wake = min(wake, again)
         self._waiters = left
         if wake < float("inf"):
             self._wake = asyncio.get_running_loop().call_at(wake, self._grant)
 
-    def _serve(self, waiter: _Waiter) -> float | None:
-        """Grant or refuse; otherwise tell when (loop time, infinite if only a release helps) to look again."""
+    def _choose(self, candidates: Collection[str]) -> tuple[str | None, float]:
+        """Give the account to run on, or None and when (loop time, infinite if only a release helps) to look again.
+
+        Raise what `acquire` raises, but for a wait that is over.
+        """
         if self._closed is not None:
-            waiter.granted.set_exception(self._closed())
-            return None
+            raise self._closed()
         now = self._now()
-        slots = {account: self._slot(account) for account in waiter.candidates}
+        slots = {account: self._slot(account) for account in candidates}
         able = [account for account, slot in slots.items() if slot.off_until <= now] or [
             account for account, slot in slots.items() if slot.refused_at + REFUSED_PAUSE <= now
         ]
         if not able:
-            waiter.granted.set_exception(
-                worst([_again(slot.refusal, slot.off_until - now) for slot in slots.values() if slot.refusal])
-            )
-            return None
+            raise worst([_again(slot.refusal, slot.off_until - now) for slot in slots.values() if slot.refusal])
         free = [a for a in able if slots[a].running < self._size and slots[a].rests_until <= now]
         if not free:
             rests = [slot.next_change(now) for slot in slots.values() if slot.running < self._size]
-            return min(rests, default=float("inf"))
-        self._take(min(free, key=lambda account: slots[account].used), waiter)
-        return None
+            return None, min(rests, default=float("inf"))
+        return min(free, key=lambda account: slots[account].used), now
 
-    def _take(self, account: str, waiter: _Waiter) -> None:
+    def _take(self, account: str) -> str:
         slot = self._slots[account]
         self._grants += 1
         slot.used = self._grants
         slot.running += 1
-        waiter.granted.set_result(account)
+        return account
 
     def _withdraw(self, waiter: _Waiter) -> None:
         # A waiter may be cancelled in the very turn of its grant: the slot goes to the next one.

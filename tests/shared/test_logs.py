@@ -42,7 +42,7 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.contextvars.clear_contextvars()
+    logs.ABOUT.set({})
     structlog.reset_defaults()
 
 
@@ -66,7 +66,7 @@ class Log:
 
 def test_a_line_is_json_with_time_level_logger_and_context() -> None:
     log = Log()
-    structlog.contextvars.bind_contextvars(request_id="r-1", account="0123456789ab")
+    logs.ABOUT.set({"request_id": "r-1", "account": "0123456789ab"})
     log.logger.info("answered", status=200, seconds=1.5, stream=True, model=None)
     (line,) = log.lines
     assert line.pop("timestamp").endswith("Z")
@@ -130,7 +130,7 @@ def test_what_is_logged_can_be_captured() -> None:
 
 def test_the_standard_library_goes_the_same_way() -> None:
     log = Log()
-    structlog.contextvars.bind_contextvars(request_id="r-1")
+    logs.ABOUT.set({"request_id": "r-1"})
     logging.getLogger("asyncio").warning("call of %s", f"https://fake.example/a?sign={HEX}")
     logging.getLogger("asyncio").warning("%d fits nothing", "a text")
     first, second = log.lines
