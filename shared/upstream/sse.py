@@ -15,7 +15,10 @@ _SPACE = 0x20
 
 @define
 class SseFrame:
-    """One event. `whole` is False for what was left, without its closing blank line, when the body ended."""
+    """One event. `whole` is False for what was left, without its closing blank line, when the body ended.
+
+    Of that there may have been no data yet.
+    """
 
     event: str
     data: bytes
@@ -62,14 +65,18 @@ class SseFramer:
         return frames
 
     def end(self) -> list[SseFrame]:
-        """The body is over: give the event that was not closed, if it has data."""
+        """The body is over: give the event that was not closed, if it had begun."""
         if self._size > FRAME_LIMIT:
             raise _too_long()
-        frames: list[SseFrame] = []
-        self._lines(b"".join((*self._line, b"\n\n")), frames)
+        line = b"".join(self._line)
         self._line.clear()
-        for frame in frames:
-            frame.whole = False
+        frames: list[SseFrame] = []
+        if line:
+            self._lines(line + b"\n", frames)
+        if self._data or self._event or (line and not line.startswith(b":")):
+            frames.append(SseFrame(self._event, b"\n".join(self._data), whole=False))
+        self._data.clear()
+        self._event = ""
         return frames
 
     def _lines(self, source: bytes, frames: list[SseFrame]) -> int:

@@ -41,8 +41,13 @@ CASES: dict[str, tuple[bytes, list[SseFrame]]] = {
     "left over": (b"data: a\n\nevent: e\ndata: b", [SseFrame("", b"a"), SseFrame("e", b"b", whole=False)]),
     "left over, line ended": (b"data: b\n", [SseFrame("", b"b", whole=False)]),
     "left over, CRLF": (b"data: b\r\n", [SseFrame("", b"b", whole=False)]),
-    "left over without data": (b"data: a\n\nevent: e", [SseFrame("", b"a")]),
-    "half a BOM": (b"\xef\xbb", []),
+    "left over, a name": (b"data: a\n\nevent: e\n", [SseFrame("", b"a"), SseFrame("e", b"", whole=False)]),
+    "left over, half a name": (b"data: a\n\nevent: e", [SseFrame("", b"a"), SseFrame("e", b"", whole=False)]),
+    "left over, half a word": (b"data: a\n\nda", [SseFrame("", b"a"), SseFrame("", b"", whole=False)]),
+    "left over, a number": (b"data: a\n\nid: 7\n", [SseFrame("", b"a")]),
+    "left over, half a number": (b"data: a\n\nid: 7", [SseFrame("", b"a"), SseFrame("", b"", whole=False)]),
+    "left over, a comment": (b"data: a\n\n: ping", [SseFrame("", b"a")]),
+    "half a BOM": (b"\xef\xbb", [SseFrame("", b"", whole=False)]),
     "empty": (b"", []),
 }
 
