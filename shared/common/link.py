@@ -70,19 +70,21 @@ class Link:
         self._said_away = False
         self._answers = 0
         self._lost = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._keeper: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
 
     async def start(self, beat: Callable[[], float]) -> None:
         """Try to get through once, and keep trying and renewing in the background."""
         self._tell(False)
         await self._get_through()
-        self._tasks.append(asyncio.create_task(self._keep(beat)))
+        self._keeper = asyncio.create_task(self._keep(beat))
 
     async def close(self) -> None:
         """End the background work and the connections."""
-        for task in self._tasks:
+        tasks = [task for task in (self._keeper, self._listener) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(*_FAILURES):
             async with asyncio.timeout(CALL_TIMEOUT):
                 await self._redis.aclose(close_connection_pool=True)
@@ -173,11 +175,11 @@ class Link:
             self._find(heard)
 
     async def _subscribed(self) -> PubSub:
-        """Subscribe to the channel, and see that Redis lets us; on new connections, as are all that follow.
+        """Subscribe to the channel, and see that Redis lets us; on a new connection, as all calls are from here on.
 
-        Of the old ones some may look alive: nobody tells us the end of a machine.
+        Of the old ones some may look alive, calls under way among them: nobody tells us the end of a machine.
         """
-        await self._redis.connection_pool.disconnect(inuse_connections=False)
+        await self._redis.connection_pool.disconnect()
         heard: PubSub = self._redis.pubsub()
         try:
             await heard.subscribe(self._channel)
@@ -204,9 +206,9 @@ class Link:
         if self._said_away:
             self._said_away = False
             log.info("redis_back")
-        for listener in self._tasks[1:]:
-            listener.cancel()
-        self._tasks[1:] = [asyncio.create_task(self._listen(heard))]
+        if self._listener is not None:
+            self._listener.cancel()
+        self._listener = asyncio.create_task(self._listen(heard))
 
     def _lose(self, error: Exception) -> None:
         """Go on without Redis; said once, with what Redis said: it mostly wants a password, or another setting."""

@@ -60,8 +60,10 @@ async def until(reached: Callable[[], Any], seconds: float = 10) -> None:
 
 def die(replica: Replica) -> None:
     """Renew nothing any more, as one that was killed."""
-    for task in replica._link._tasks:
-        task.cancel()
+    assert replica._link._keeper is not None
+    assert replica._link._listener is not None
+    replica._link._keeper.cancel()
+    replica._link._listener.cancel()
 
 
 def held_back(replica: Replica, script: str, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
@@ -377,12 +379,16 @@ async def test_a_hung_redis_costs_one_time_out_and_what_it_knew_is_put_right(
 
 
 class Relay:
-    """A way to a Redis whose machine can be replaced: nothing tells the old connections, until they are used."""
+    """A way to a Redis whose machine can be replaced: nothing tells the old connections, until they are used.
+
+    With `mute` not even then.
+    """
 
     def __init__(self, server: RedisServer) -> None:
         self._server = server
         self._folder = tempfile.TemporaryDirectory(prefix="relay")
         self._generation = 0
+        self._mute = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.url = f"unix://{self._folder.name}/socket"
 
@@ -397,8 +403,9 @@ class Relay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._folder.cleanup()
 
-    def replace(self) -> None:
+    def replace(self, *, mute: bool = False) -> None:
         self._generation += 1
+        self._mute = mute
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         generation = self._generation
@@ -408,6 +415,8 @@ class Relay:
             try:
                 while (data := await source.read(65536)) and generation == self._generation:
                     sink.write(data)
+                if data and self._mute:
+                    await asyncio.Event().wait()
             finally:
                 writer.close()
                 forth.close()
@@ -431,7 +440,25 @@ async def test_a_redis_that_was_replaced_is_lost_once_not_with_every_old_connect
             await until(lambda: replica.state == "ok")
             await asyncio.gather(*(replica.ask(f"b{number}") for number in range(1, 8)))
             assert len(server.leases()) == 16
-            assert [line["event"] for line in logs] == ["redis_away", "redis_back"]
+    assert [line["event"] for line in logs] == ["redis_away", "redis_back"]
+
+
+async def test_calls_to_a_machine_that_is_gone_end_when_the_new_one_is_found(make: Make, server: RedisServer) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with Relay(server) as relay, AsyncExitStack() as stack:
+            replica = await make(url=relay.url)
+            stack.push_async_callback(replica.close)
+            await asyncio.gather(*(replica.ask(f"a{number}") for number in range(4)))
+            relay.replace(mute=True)
+            first = asyncio.create_task(replica.ask("b0"))
+            await asyncio.sleep(link.CALL_TIMEOUT / 2)
+            second = asyncio.create_task(replica.ask("b1"))
+            assert await first is not None
+            # The second would take an answer to any call for a sign that its own is still to come.
+            async with asyncio.timeout(6 * link.CALL_TIMEOUT):
+                assert await second is not None
+            await until(lambda: replica.state == "ok")
+    assert [line["event"] for line in logs] == ["redis_away", "redis_back"]
 
 
 async def test_redis_away_is_said_once_and_without_its_address(make: Make) -> None:
@@ -454,6 +481,23 @@ async def test_a_redis_that_lets_nobody_listen_is_away(make: Make) -> None:
         await until(lambda: locked.client.info("stats")["total_connections_received"] > 5)
         assert replica.state == "away"
     assert [(line["event"], line["reason"]) for line in logs] == [("redis_away", "NoPermissionError")]
+
+
+async def test_redis_is_found_again_each_time(make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas, "LEASE_LIFE", 0.3)
+    replica, other = await make(), await make()
+    lease = await replica.ask("a")
+    for number in range(3):
+        server.kill()
+        await until(lambda: (replica.state, other.state) == ("away", "away"))
+        server.start()
+        await until(lambda: (replica.state, other.state) == ("ok", "ok"))
+        replica.news.clear()
+        other.cool(f"b{number}", LIMITED)
+        await until(lambda: replica.news)
+    ((name, end),) = server.leases().items()
+    assert name == lease
+    await until(lambda: server.leases()[lease] > end + 3 * 0.3)
 
 
 async def test_values_for_later_are_bounded(make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
