@@ -108,7 +108,6 @@ async def test_spaces_and_marks_come_through(world: World) -> None:
     ("body", "outcome"),
     [
         (b"data:a\n\n", (200, "a", "length", None)),
-        (b"data:a\n\ndata:b", (200, "a", "length", None)),
         (b"data:a\n\ndata:[DONE]", (200, "a", "stop", None)),
         (b"data:a\n\ndata:[DONE] x\n\ndata:b\n\ndata:[DONE]\n\n", (200, "a", "stop", None)),
     ],
@@ -116,6 +115,14 @@ async def test_spaces_and_marks_come_through(world: World) -> None:
 async def test_endings(world: World, body: bytes, outcome: Any) -> None:
     world.site.script("chat", *[Events(body)] * 2)
     assert (await world.both("hi")).outcome == outcome
+    await world.deleted()
+
+
+@each_way
+async def test_an_event_cut_off_is_a_break(world: World, stream: bool) -> None:
+    world.site.script("chat", *[Events(b"data:a\n\ndata:b")] * 3)
+    told = await world.ask("hi", stream=stream)
+    assert told.outcome == ((200, "a", None) if stream else (502, "", None)) + ("upstream_unavailable",)
     await world.deleted()
 
 
