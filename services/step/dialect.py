@@ -6,13 +6,12 @@ from typing import Any, ClassVar
 
 from attrs import field, frozen
 
-from services.step import refusals
 from services.step.models import Choice
 from services.step.session import StepCredential, StepSession
 from services.step.site import StepSite
 from shared.attachments import Attachment
 from shared.terms import Conversation
-from shared.upstream.client import Upstream
+from shared.upstream.client import Answer, Upstream
 from shared.upstream.connect import CONNECT_JSON, frame
 from shared.upstream.json import JSON, dumps
 
@@ -103,13 +102,12 @@ class Dialect(ABC):
 
     async def call(
         self, session: StepSession, path: str, body: Mapping[str, Any], *, kind: str, page: str = NEW
-    ) -> Mapping[str, Any]:
-        """Make a unary call; give its reply, or raise what the site says instead."""
-        answer = await self.upstream.call(
+    ) -> Answer:
+        """Make a unary call."""
+        return await self.upstream.call(
             "POST",
             self.base + path,
             kind=kind,
             headers=self.headers(session.device, session.pair, page=page),
             body=dumps(body),
         )
-        return refusals.accepted(answer)

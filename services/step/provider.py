@@ -7,7 +7,7 @@ from functools import partial
 from services.step.dialect import Dialect
 from services.step.models import choice
 from services.step.prompt import prompt
-from services.step.refusals import refusal
+from services.step.refusals import CHAT, refusal
 from services.step.reply import StepDecoder
 from services.step.session import StepAccount, StepCredential, StepLease, StepSession, read_credential
 from services.step.site import StepSite
@@ -86,7 +86,8 @@ class Step(Provider[StepCredential, StepSession]):
             async with self._switched(asked.search, session, lease):
                 stream = self.upstream.stream("POST", ask.url, kind="chat", headers=ask.headers, body=ask.body)
                 call = await stack.enter_async_context(stream)
-            frames = await FrameStream.open(call, ConnectFramer(), content_type=CONNECT_JSON, refuse=refusal)
+            refuse = partial(refusal, named=CHAT)
+            frames = await FrameStream.open(call, ConnectFramer(), content_type=CONNECT_JSON, refuse=refuse)
             yield Reply(frames, StepDecoder(), lease.made)
 
     async def forget(self, conversation: Conversation, account: StepAccount) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.step.refusals import refusal_in
+from services.step.refusals import CHAT, refusal_in
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Thinking, Unknown
 from shared.errors import SiteError
 from shared.marks import Marks, MarkStyle
@@ -169,7 +169,7 @@ def _refused(said: Mapping[str, Any], last: bool) -> SiteError | None:
         return None
     told = as_object(error)
     if code := told.get("code"):
-        return refusal_in({**told, "code": str(code)})
+        return refusal_in({**told, "code": str(code)}, CHAT)
     if (code := said.get("code")) and type(code) is str:
-        return refusal_in(said)
-    return refusal_in({**told, "code": "unknown"}) if last and error is not None else None
+        return refusal_in(said, CHAT)
+    return refusal_in({**told, "code": "unknown"}, CHAT) if last and error is not None else None

@@ -40,7 +40,7 @@ class Stepfun(Dialect):
             headers=self.headers(credential.device, credential.pair),
             body=b"{}",
         )
-        tokens = refusals.accepted(answer, exchanging=True)
+        tokens = refusals.accepted(answer, refusals.TOKEN)
         return exchanged(tokens, credential, now=time.time(), lifetime=self.site.session_lifetime, moves=True)
 
     async def upload(self, session: StepSession, file: Attachment) -> Mapping[str, Any]:
@@ -63,14 +63,15 @@ class Stepfun(Dialect):
             body=body,
             timeout=UPLOAD_TIMEOUT,
         )
-        return {"resource": _resource(kind, refusals.accepted(answer), file)}
+        return {"resource": _resource(kind, refusals.accepted(answer, refusals.NOTHING), file)}
 
     async def switch(self, session: StepSession, *, search: bool) -> None:
         """Do nothing: the message says whether to search."""
 
     async def begin(self, session: StepSession) -> Conversation:
         """Create a session of the agent."""
-        created = await self.call(session, f"{AGENT}/CreateChatSession", {}, kind="create")
+        answer = await self.call(session, f"{AGENT}/CreateChatSession", {}, kind="create")
+        created = refusals.accepted(answer, refusals.NOTHING)
         inner = created.get("chatSession")
         return Conversation(text_of(inner if isinstance(inner, dict) else created, "chatSessionId"))
 
@@ -94,7 +95,8 @@ class Stepfun(Dialect):
         """Delete a session of the agent."""
         body = {"chatSessionIds": [conversation.id]}
         path = f"{AGENT}/DeleteChatSession"
-        await self.call(session, path, body, kind="delete", page=f"/chats/{conversation.id}")
+        answer = await self.call(session, path, body, kind="delete", page=f"/chats/{conversation.id}")
+        refusals.done(answer, refusals.CHAT)
 
 
 def _resource(kind: str, uploaded: Mapping[str, Any], file: Attachment) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Yuewen(Dialect):
         headers["Cookie"] = f"Oasis-Token={credential.pair}"
         headers["Oasis-Webid"] = headers.pop("Oasis-Webid")
         answer = await self.upstream.call("POST", self.base + REGISTER, kind="register", headers=headers, body=b"{}")
-        tokens = refusals.accepted(answer, exchanging=True)
+        tokens = refusals.accepted(answer, refusals.TOKEN)
         return exchanged(tokens, credential, now=time.time(), lifetime=self.site.session_lifetime)
 
     async def upload(self, session: StepSession, file: Attachment) -> Mapping[str, Any]:
@@ -64,7 +64,7 @@ class Yuewen(Dialect):
             body=file.data,
             timeout=UPLOAD_TIMEOUT,
         )
-        name = text_of(refusals.accepted(answer), "id")
+        name = text_of(refusals.accepted(answer, refusals.NOTHING), "id")
         await self._read(session, name)
         return {
             "attachmentType": file.type,
@@ -77,19 +77,12 @@ class Yuewen(Dialect):
 
     async def switch(self, session: StepSession, *, search: bool) -> None:
         """Switch the account's web search."""
-        answer = await self.upstream.call(
-            "POST",
-            self.base + SEARCH[search],
-            kind="switch",
-            headers=self.headers(session.device, session.pair),
-            body=b"{}",
-        )
-        refusals.switched(answer)
+        refusals.switched(await self.call(session, SEARCH[search], {}, kind="switch"))
 
     async def begin(self, session: StepSession) -> Conversation:
         """Create a chat."""
-        created = await self.call(session, CREATE, {"chatName": CHAT_NAME}, kind="create")
-        return Conversation(text_of(created, "chatId"))
+        answer = await self.call(session, CREATE, {"chatName": CHAT_NAME}, kind="create")
+        return Conversation(text_of(refusals.accepted(answer, refusals.NOTHING), "chatId"))
 
     def message(
         self, conversation: Conversation, text: str, choice: Choice, attachments: list[Mapping[str, Any]]
@@ -108,7 +101,8 @@ class Yuewen(Dialect):
     async def forget(self, session: StepSession, conversation: Conversation) -> None:
         """Delete a chat."""
         body = {"chatIds": [conversation.id]}
-        await self.call(session, DELETE, body, kind="delete", page=f"/chats/{conversation.id}")
+        answer = await self.call(session, DELETE, body, kind="delete", page=f"/chats/{conversation.id}")
+        refusals.done(answer, refusals.CHAT)
 
     async def _read(self, session: StepSession, name: str) -> None:
         """Wait until the site has read a file."""
