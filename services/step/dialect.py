@@ -44,10 +44,6 @@ class Dialect(ABC):
         self.base = base
 
     @abstractmethod
-    def read_id(self, text: str) -> Conversation | None:
-        """Read what the site calls a chat (full match). Pure."""
-
-    @abstractmethod
     async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
         """Exchange the account token for a new pair, which is the newest credential too."""
 

@@ -22,7 +22,7 @@ from shared.upstream import json
 from shared.upstream.client import Answer
 from shared.upstream.connect import COMPRESSED, END, ConnectFramer
 from shared.upstream.refusals import WORDS_LIMIT, is_page, no_data, no_json, one_line, unknown_shape
-from shared.upstream.shapes import as_text, inner
+from shared.upstream.shapes import as_text, inner, text_of
 
 MALFORMED = (
     "An account token is `<deviceId>@<Oasis-Token>`: the site's `deviceId` from Local Storage without its quotes, "
@@ -80,6 +80,9 @@ _BY_STATUS: Mapping[int, type[SiteError]] = {
 }
 """For a reply without a code of its own."""
 
+ID = re.compile("[0-9A-Za-z_-]{5,64}")
+"""What the site calls a chat: a number, as far as known. What clients call one that is to be opened is shorter."""
+
 SUCCESS = "RESULT_CODE_SUCCESS"
 
 _FILE_FAILED = frozenset({12, 22, 59, 404})
@@ -90,9 +93,8 @@ _OK = range(200, 300)
 _FLAGS = bytes((COMPRESSED | END,))
 """The highest first byte of a frame."""
 
-
 Named = Mapping[type[SiteError], type[SiteError]]
-"""What a call named, as what some refusals mean where that is refused."""
+"""What a call named: what refusals mean there that mean something else than they say."""
 
 NOTHING: Named = {ConversationUnknown: UpstreamChanged}
 CHAT: Named = {}
@@ -134,6 +136,14 @@ def accepted(answer: Answer, named: Named) -> Mapping[str, Any]:
     if not isinstance(payload, dict) or _refused(payload) or answer.status not in _OK:
         raise refusal(answer, named)
     return payload
+
+
+def chat_id(said: Mapping[str, Any], name: str) -> str:
+    """Give the id of a new chat; raise `UpstreamChanged` when it is none that a client could continue with."""
+    found = text_of(said, name)
+    if not ID.fullmatch(found):
+        raise unknown_shape(said)
+    return found
 
 
 def done(answer: Answer, named: Named) -> Mapping[str, Any]:

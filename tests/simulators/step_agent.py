@@ -29,7 +29,7 @@ class StepAgent(StepCore):
         account, _ = self._owner(call)
         self._check_agent_headers(call, NEW)
         self.interrupt(call)
-        chat = Chat(f"s{new_number()}", account)
+        chat = Chat(f"s{self.new_chat()}", account)
         self.chats[chat.id] = chat
         return Answer.json({"chatSession": {"chatSessionId": chat.id, "chatId": new_number()}})
 

@@ -1,7 +1,7 @@
 """The part of the fake site that every call goes through: accounts, tokens, refusals, and answering a question."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,7 +10,7 @@ from tests.simulators import step_checks as checks
 from tests.simulators.answers import Answer, Send, Step, Wait
 from tests.simulators.base import Call, RefusedError, Simulator
 from tests.simulators.step_scenes import Event, Scene, framed
-from tests.simulators.step_state import Account, Chat, File, device_of
+from tests.simulators.step_state import Account, Chat, File, device_of, new_number
 
 YUEWEN = "yuewen.cn"
 STEPFUN = "www.stepfun.com"
@@ -30,7 +30,7 @@ class StepCore(Simulator):
 
     `retire_old`: once a pair has been exchanged it cannot be exchanged again. `downgrade`: an exchange gives a
     guest's pair. `file_statuses`: what the looks at a file tell, one after the other. `prompt_limit`: letters of a
-    message the site takes.
+    message the site takes. `new_chat` makes the names of chats.
     """
 
     def __init__(self) -> None:
@@ -39,6 +39,7 @@ class StepCore(Simulator):
         self.downgrade = False
         self.file_statuses: tuple[tuple[int, bool], ...] = ((1, True), (1, True), (2, False))
         self.prompt_limit = 100_000
+        self.new_chat: Callable[[], str] = new_number
         self.accounts: dict[str, Account] = {}
         self.chats: dict[str, Chat] = {}
         self.files: dict[str, File] = {}

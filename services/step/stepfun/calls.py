@@ -1,6 +1,5 @@
 """The calls to stepfun.com."""
 
-import re
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,13 +11,11 @@ from services.step.session import StepCredential, StepSession, exchanged
 from shared.attachments import Attachment
 from shared.terms import Conversation
 from shared.upstream.multipart import Field, File, encode
-from shared.upstream.shapes import text_of
+from shared.upstream.shapes import as_object, text_of
 
 REFRESH = "/passport/proto.api.passport.v1.PassportService/RefreshToken"
 AGENT = "/api/agent/capy.agent.v1.AgentService"
 RESOURCE = "/api/resource"
-
-_ID = re.compile(r"[0-9A-Za-z_-]{4,64}")
 
 
 class Stepfun(Dialect):
@@ -26,10 +23,6 @@ class Stepfun(Dialect):
 
     ask_path = f"{AGENT}/ChatStream"
     page_headers: ClassVar[Mapping[str, str]] = {"Oasis-Language": "zh", "Canary": "false"}
-
-    def read_id(self, text: str) -> Conversation | None:
-        """Read letters, digits and hyphens."""
-        return Conversation(text) if _ID.fullmatch(text) else None
 
     async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
         """Refresh the pair."""
@@ -72,8 +65,7 @@ class Stepfun(Dialect):
         """Create a session of the agent."""
         answer = await self.call(session, f"{AGENT}/CreateChatSession", {}, kind="create")
         created = refusals.accepted(answer, refusals.NOTHING)
-        inner = created.get("chatSession")
-        return Conversation(text_of(inner if isinstance(inner, dict) else created, "chatSessionId"))
+        return Conversation(refusals.chat_id(as_object(created.get("chatSession")) or created, "chatSessionId"))
 
     def message(
         self, conversation: Conversation, text: str, choice: Choice, attachments: list[Mapping[str, Any]]

@@ -1,7 +1,6 @@
 """The calls to yuewen.cn."""
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -30,17 +29,11 @@ CHAT_NAME = "新会话"
 SIZE = "undefined"
 """What the site's page writes for a width and height it does not know, which is always."""
 
-_ID = re.compile(r"[0-9]{1,20}")
-
 
 class Yuewen(Dialect):
     """yuewen.cn."""
 
     ask_path = "/api/proto.chat.v1.ChatMessageService/SendMessageStream"
-
-    def read_id(self, text: str) -> Conversation | None:
-        """Read a number."""
-        return Conversation(text) if _ID.fullmatch(text) else None
 
     async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
         """Register the device anew with its old token."""
@@ -82,7 +75,7 @@ class Yuewen(Dialect):
     async def begin(self, session: StepSession) -> Conversation:
         """Create a chat."""
         answer = await self.call(session, CREATE, {"chatName": CHAT_NAME}, kind="create")
-        return Conversation(text_of(refusals.accepted(answer, refusals.NOTHING), "chatId"))
+        return Conversation(refusals.chat_id(refusals.accepted(answer, refusals.NOTHING), "chatId"))
 
     def message(
         self, conversation: Conversation, text: str, choice: Choice, attachments: list[Mapping[str, Any]]

@@ -226,6 +226,32 @@ async def test_a_conversation_nobody_knows(world: World) -> None:
     assert world.kinds() == ["register", "send"] * 2
 
 
+@pytest.mark.parametrize("name", ["12345", "1" * 64, "c-abc", "F73F02E6-6b43-4a46-ac24-3a9ea8d15145", "a_b-c"])
+@pytest.mark.parametrize("dialect", ["yuewen", "stepfun"])
+async def test_every_name_the_site_gives_a_chat_can_be_continued(dialect: str, name: str) -> None:
+    async with World.start(STEP_DIALECT=dialect) as world:
+        world.site.new_chat = lambda: name[dialect == "stepfun" :]
+        chat = (await world.whole("一", conversation_id="new")).conversation_id
+        assert (await world.whole("二", conversation_id=chat)).conversation_id == chat
+        assert world.site.chats[str(chat)].turns[1:] == ["二"]
+        world.kept = 1
+
+
+@pytest.mark.parametrize("name", ["new", "none", "../12345", "1" * 65, "a b c d", "12345\n"])
+async def test_a_name_that_could_not_be_continued_is_refused(world: World, name: str) -> None:
+    world.site.new_chat = lambda: name
+    world.errors = ["upstream_changed"]
+    assert (await world.whole("一", conversation_id="new")).outcome == (502, "", None, "upstream_changed")
+    world.kept = 1
+
+
+@pytest.mark.parametrize("name", ["", "1234", "a/1234", "12 345", "12345\n", "1" * 65])
+async def test_what_is_no_name_opens_a_chat(world: World, name: str) -> None:
+    await world.whole("hi", conversation_id=name)
+    assert world.kinds().count("create") == 1
+    await world.deleted()
+
+
 async def test_conversations_kept() -> None:
     async with World.start(KEEP_CONVERSATIONS="1") as world:
         await world.both("一")
