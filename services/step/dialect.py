@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from attrs import field, frozen
 
+from services.step import refusals
 from services.step.models import Choice
 from services.step.session import StepCredential, StepSession
 from services.step.site import StepSite
@@ -71,8 +72,7 @@ class Dialect(ABC):
 
     def ask(self, session: StepSession, conversation: Conversation, message: Mapping[str, Any]) -> Ask:
         """Give the call that asks, and is answered with a stream."""
-        page = f"/chats/{conversation.id}"
-        headers = self.headers(session.device, session.pair, page=page, content_type=CONNECT_JSON)
+        headers = self.headers(session.device, session.pair, page=_page(conversation), content_type=CONNECT_JSON)
         return Ask(self.base + self.ask_path, headers, frame(dumps(message)))
 
     def headers(
@@ -107,3 +107,14 @@ class Dialect(ABC):
             headers=self.headers(session.device, session.pair, page=page),
             body=dumps(body),
         )
+
+    async def delete(
+        self, session: StepSession, conversation: Conversation, path: str, body: Mapping[str, Any]
+    ) -> None:
+        """Make the call that deletes a chat."""
+        answer = await self.call(session, path, body, kind="delete", page=_page(conversation))
+        refusals.done(answer, refusals.CHAT)
+
+
+def _page(conversation: Conversation) -> str:
+    return f"/chats/{conversation.id}"

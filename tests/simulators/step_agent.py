@@ -4,7 +4,7 @@ from tests.simulators import step_checks as checks
 from tests.simulators.answers import Answer
 from tests.simulators.base import Call, RefusedError
 from tests.simulators.forms import FormError, fields_of
-from tests.simulators.step_core import NEW, STEPFUN, StepCore
+from tests.simulators.step_core import INVALID, NEW, STEPFUN, StepCore
 from tests.simulators.step_scenes import Question, newer, play
 from tests.simulators.step_state import Account, Chat, File, new_number
 
@@ -52,11 +52,15 @@ class StepAgent(StepCore):
         return self._answered(call, chat, question["content"], [newer(one) for one in play(asked)])
 
     def on_delete_session(self, call: Call) -> Answer:
-        """Delete a session."""
-        body = self._json(call, "chatSessionIds")
+        """Delete a session; its name in the form of another version is refused."""
+        body = self._json(call, "chatSessionIds" if b"chatSessionIds" in call.body else "chatSessionId")
+        ((form, named),) = body.items()
+        names = named if isinstance(named, list) else [named]
         account, _ = self._owner(call)
-        self._check_agent_headers(call, f"/chats/{body['chatSessionIds'][0]}")
-        return self._deleted(call, account, body["chatSessionIds"])
+        self._check_agent_headers(call, f"/chats/{names[0]}")
+        if form != self.session_name:
+            raise RefusedError(Answer.json(INVALID), "another form")
+        return self._deleted(call, account, names)
 
     def on_resource(self, call: Call) -> Answer:
         """Keep a file."""

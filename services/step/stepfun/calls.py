@@ -9,6 +9,7 @@ from services.step.dialect import UPLOAD_TIMEOUT, Dialect
 from services.step.models import Choice
 from services.step.session import StepCredential, StepSession, exchanged
 from shared.attachments import Attachment
+from shared.errors import RequestRefused
 from shared.terms import Conversation
 from shared.upstream.multipart import Field, File, encode
 from shared.upstream.shapes import as_object, text_of
@@ -84,11 +85,12 @@ class Stepfun(Dialect):
         return {"message": {"chatSessionId": conversation.id, "content": content}, "config": config}
 
     async def forget(self, session: StepSession, conversation: Conversation) -> None:
-        """Delete a session of the agent."""
-        body = {"chatSessionIds": [conversation.id]}
+        """Delete a session of the agent, whose name clients of the site send in one form or the other."""
         path = f"{AGENT}/DeleteChatSession"
-        answer = await self.call(session, path, body, kind="delete", page=f"/chats/{conversation.id}")
-        refusals.done(answer, refusals.CHAT)
+        try:
+            await self.delete(session, conversation, path, {"chatSessionIds": [conversation.id]})
+        except RequestRefused:
+            await self.delete(session, conversation, path, {"chatSessionId": conversation.id})
 
 
 def _resource(kind: str, uploaded: Mapping[str, Any], file: Attachment) -> dict[str, Any]:

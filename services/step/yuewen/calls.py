@@ -93,9 +93,7 @@ class Yuewen(Dialect):
 
     async def forget(self, session: StepSession, conversation: Conversation) -> None:
         """Delete a chat."""
-        body = {"chatIds": [conversation.id]}
-        answer = await self.call(session, DELETE, body, kind="delete", page=f"/chats/{conversation.id}")
-        refusals.done(answer, refusals.CHAT)
+        await self.delete(session, conversation, DELETE, {"chatIds": [conversation.id]})
 
     async def _read(self, session: StepSession, name: str) -> None:
         """Wait until the site has read a file."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
 from services.step.dialect import Ask
@@ -16,7 +17,7 @@ from shared.terms import Conversation
 from shared.upstream.client import Upstream
 from tests.answers import data_url
 from tests.services.step.world import World, headers_of
-from tests.simulators import Reply
+from tests.simulators import Pass, Reply
 from tests.simulators.step import Frames, failure
 from tests.simulators.step_checks import CONSTANT_HEADERS
 
@@ -89,6 +90,26 @@ async def test_a_chat(world: World) -> None:
     assert told.finish == "stop"
     delete = world.site.calls_of("delete_session")[0]
     assert delete.body == f'{{"chatSessionIds":["{told.conversation_id}"]}}'.encode()
+
+
+async def test_a_session_is_deleted_by_either_form_of_its_name(world: World) -> None:
+    world.site.session_name = "chatSessionId"
+    name = (await world.whole("hi")).conversation_id
+    await world.deleted()
+    assert [orjson.loads(call.body) for call in world.site.calls_of("delete_session")] == [
+        {"chatSessionIds": [name]},
+        {"chatSessionId": name},
+    ]
+
+
+async def test_a_deletion_refused_in_both_forms_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.cleanup.FORGET_PAUSES", (0.0,))
+    invalid = Reply({"code": "invalid_argument", "message": "no"})
+    world.site.session_name = "chatSessionId"
+    world.site.script("delete_session", Pass(), invalid)
+    await world.whole("hi")
+    await world.deleted()
+    assert len(world.site.calls_of("delete_session")) == 4
 
 
 async def test_search_by_model_name(world: World) -> None:
