@@ -1,10 +1,10 @@
 """What the two protocols of the site have in common: which calls there are, and the headers around each."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from services.step import refusals
 from services.step.models import Choice
@@ -32,6 +32,14 @@ class Ask:
     body: bytes = field(repr=False)
 
 
+@define
+class Uploaded:
+    """A file at the site: what a message says of it, and whether the site has read it."""
+
+    attachment: Mapping[str, Any]
+    read: bool = False
+
+
 class Dialect(ABC):
     """One protocol of the site."""
 
@@ -49,8 +57,12 @@ class Dialect(ABC):
         """Exchange the account token for a new pair, which is the newest credential too."""
 
     @abstractmethod
-    async def upload(self, session: StepSession, file: Attachment) -> Mapping[str, Any]:
-        """Upload a file, wait until the site has read it; give what names it in a message."""
+    async def upload(self, session: StepSession, file: Attachment) -> Uploaded:
+        """Upload a file."""
+
+    @abstractmethod
+    async def read(self, session: StepSession, files: Sequence[Uploaded]) -> None:
+        """Wait until the site has read all files of a message."""
 
     @abstractmethod
     async def switch(self, session: StepSession, *, search: bool) -> None:

@@ -76,12 +76,14 @@ class Step(Provider[StepCredential, StepSession]):
         """Upload the files of the last message, begin a chat, ask."""
         dialect = self._dialect
         session = await lease.account.session()
-        attachments = await request.attached.uploaded(lease.account.key, partial(dialect.upload, session))
+        files = await request.attached.uploaded(lease.account.key, partial(dialect.upload, session))
+        await dialect.read(session, files)
         conversation = request.conversation or await dialect.begin(session)
         lease.made(conversation)
         asked = choice(request.model)
         text = prompt(request.messages, continued=request.conversation is not None)
-        ask = dialect.ask(session, conversation, dialect.message(conversation, text, asked, attachments))
+        message = dialect.message(conversation, text, asked, [file.attachment for file in files])
+        ask = dialect.ask(session, conversation, message)
         async with AsyncExitStack() as stack:
             async with self._switched(asked.search, session, lease):
                 stream = self.upstream.stream("POST", ask.url, kind="chat", headers=ask.headers, body=ask.body)

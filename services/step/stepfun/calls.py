@@ -1,11 +1,11 @@
 """The calls to stepfun.com."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from services.step import refusals
-from services.step.dialect import UPLOAD_TIMEOUT, Dialect
+from services.step.dialect import UPLOAD_TIMEOUT, Dialect, Uploaded
 from services.step.models import Choice
 from services.step.session import StepCredential, StepSession, exchanged
 from shared.attachments import Attachment
@@ -37,7 +37,7 @@ class Stepfun(Dialect):
         tokens = refusals.accepted(answer, refusals.TOKEN)
         return exchanged(tokens, credential, now=time.time(), lifetime=self.site.session_lifetime, moves=True)
 
-    async def upload(self, session: StepSession, file: Attachment) -> Mapping[str, Any]:
+    async def upload(self, session: StepSession, file: Attachment) -> Uploaded:
         """Upload a file to where its kind belongs."""
         kind, scene, path = (
             ("image", "image", "image") if file.type.startswith("image/") else ("doc", "file", "document")
@@ -57,7 +57,10 @@ class Stepfun(Dialect):
             body=body,
             timeout=UPLOAD_TIMEOUT,
         )
-        return {"resource": _resource(kind, refusals.accepted(answer, refusals.NOTHING), file)}
+        return Uploaded({"resource": _resource(kind, refusals.accepted(answer, refusals.NOTHING), file)})
+
+    async def read(self, session: StepSession, files: Sequence[Uploaded]) -> None:
+        """Do nothing: the site has read what it has taken."""
 
     async def switch(self, session: StepSession, *, search: bool) -> None:
         """Do nothing: the message says whether to search."""

@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from services.step import refusals
-from services.step.dialect import UPLOAD_TIMEOUT, Dialect
+from services.step.dialect import UPLOAD_TIMEOUT, Dialect, Uploaded
 from services.step.models import Choice
 from services.step.session import StepCredential, StepSession, exchanged
 from shared.attachments import Attachment
-from shared.errors import UpstreamTimeout
+from shared.errors import AttachmentRefused
 from shared.terms import Conversation
 from shared.upstream.shapes import text_of
 
@@ -45,8 +45,8 @@ class Yuewen(Dialect):
         tokens = refusals.accepted(answer, refusals.TOKEN)
         return exchanged(tokens, credential, now=time.time(), lifetime=self.site.session_lifetime)
 
-    async def upload(self, session: StepSession, file: Attachment) -> Mapping[str, Any]:
-        """Store a file and wait until it is read."""
+    async def upload(self, session: StepSession, file: Attachment) -> Uploaded:
+        """Store a file."""
         size = str(len(file.data))
         more = {"Stepchat-Meta-Width": SIZE, "Stepchat-Meta-Height": SIZE, "Stepchat-Meta-Size": size}
         answer = await self.upstream.call(
@@ -57,16 +57,27 @@ class Yuewen(Dialect):
             body=file.data,
             timeout=UPLOAD_TIMEOUT,
         )
-        name = text_of(refusals.accepted(answer, refusals.NOTHING), "id")
-        await self._read(session, name)
-        return {
+        attachment = {
             "attachmentType": file.type,
-            "attachmentId": name,
+            "attachmentId": text_of(refusals.accepted(answer, refusals.NOTHING), "id"),
             "name": file.name,
             "width": SIZE,
             "height": SIZE,
             "size": size,
         }
+        return Uploaded(attachment)
+
+    async def read(self, session: StepSession, files: Sequence[Uploaded]) -> None:
+        """Wait until the site has read all files, and then a while; those of an earlier try are not waited for."""
+        unread = [file for file in files if not file.read]
+        if not unread:
+            return
+        until = asyncio.get_running_loop().time() + self.site.file_limit
+        for file in unread:
+            await self._read(session, file.attachment["attachmentId"], until)
+        await asyncio.sleep(self.site.file_settle)
+        for file in unread:
+            file.read = True
 
     async def switch(self, session: StepSession, *, search: bool) -> None:
         """Switch the account's web search."""
@@ -95,12 +106,10 @@ class Yuewen(Dialect):
         """Delete a chat."""
         await self.delete(session, conversation, DELETE, {"chatIds": [conversation.id]})
 
-    async def _read(self, session: StepSession, name: str) -> None:
-        """Wait until the site has read a file."""
+    async def _read(self, session: StepSession, name: str, until: float) -> None:
+        """Wait until the site has read a file, which at `until` (the loop's time) has taken too long."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + self.site.file_limit
         while refusals.still_reading(await self.call(session, FILE_STATUS, {"id": name}, kind="file")):
             if loop.time() > until:
-                raise UpstreamTimeout(f"The site did not read a file within {self.site.file_limit:g} seconds.")
+                raise AttachmentRefused(f"The site did not read a file within {self.site.file_limit:g} seconds.")
             await asyncio.sleep(self.site.file_pause)
-        await asyncio.sleep(self.site.file_settle)

@@ -333,16 +333,25 @@ async def test_a_file_in_a_state_of_another_form(world: World) -> None:
 
 
 async def test_a_file_the_site_does_not_get_done() -> None:
-    async with World.start(STEP_FILE_LIMIT="0", RETRIES="0") as world:
+    async with World.start(STEP_FILE_LIMIT="0") as world:
         world.site.file_statuses = ((1, True),)
         told = await world.whole(ATTACHED)
-        assert (told.status, told.code) == (504, "upstream_timeout")
+        assert (told.status, told.code) == (400, "invalid_attachment")
+        assert world.kinds() == ["register", "storage", "file_status"]
 
 
-async def test_a_look_at_a_file_that_fails_is_tried_again(world: World) -> None:
-    world.site.script("file_status", server_error(500))
-    told = await world.whole(ATTACHED)
-    assert told.status == 200
+@pytest.mark.parametrize("fault", [server_error(500), Cut(None), Reply({"code": "unauthenticated"}, 401)])
+async def test_a_look_at_a_file_that_fails_does_not_store_it_again(world: World, fault: Fault) -> None:
+    world.site.script("file_status", Pass(), fault)
+    assert (await world.whole(ATTACHED)).status == 200
+    assert len(world.site.calls_of("storage")) == 1
+
+
+async def test_files_that_were_read_are_not_waited_for_again(world: World) -> None:
+    world.site.script("create", server_error(), server_error())
+    assert (await world.whole([*ATTACHED, *ATTACHED])).status == 200
+    assert len(world.site.calls_of("storage")) == 2
+    assert len(world.site.calls_of("file_status")) == 6
 
 
 async def test_a_file_is_uploaded_once_for_each_account(world: World) -> None:
