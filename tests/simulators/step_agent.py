@@ -1,5 +1,9 @@
 """The part of the fake site that is stepfun.com, the newer of its two protocols."""
 
+from io import BytesIO
+
+from PIL import Image, UnidentifiedImageError
+
 from tests.simulators import step_checks as checks
 from tests.simulators.answers import Answer
 from tests.simulators.base import Call, RefusedError
@@ -79,8 +83,7 @@ class StepAgent(StepCore):
         self.interrupt(call)
         kept = File(new_number(), account, file.name, file.content_type, file.data)
         self.files[kept.id] = kept
-        sizes = {"width": 2, "height": 3} if kind == "image" else {}
-        return Answer.json({"rid": kept.id, "url": f"{BASE}/resource/{kept.id}", **sizes})
+        return Answer.json({"rid": kept.id, "url": f"{BASE}/resource/{kept.id}", **self.sizes})
 
     def _resource_name(self, call: Call, account: Account, resource: dict[str, object]) -> str:
         """Check what a message says of a file; give the file's name."""
@@ -93,7 +96,7 @@ class StepAgent(StepCore):
             "rid": file.id,
             "meta": {"filename": file.name, "mimeType": file.type},
             "url": f"{BASE}/resource/{file.id}",
-            **({"width": 2, "height": 3} if picture else {}),
+            **(self.sizes or _size(file.data) if picture else {}),
         }
         wanted = {"image" if picture else "doc": named, "rid": file.id}
         self._require(call, [f"resource {resource}"] * (resource != wanted))
@@ -109,3 +112,12 @@ class StepAgent(StepCore):
             "Canary": "false",
         }
         self._require(call, checks.header_problems(call.headers, BASE, own))
+
+
+def _size(data: bytes) -> dict[str, int]:
+    """Give the width and height of a picture; nothing for what is none."""
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            return dict(zip(("width", "height"), picture.size, strict=True))
+    except UnidentifiedImageError:
+        return {}

@@ -31,7 +31,8 @@ class StepCore(Simulator):
     `retire_old`: once a pair has been exchanged it cannot be exchanged again. `downgrade`: an exchange gives a
     guest's pair. `file_statuses`: what the looks at a file tell, one after the other. `prompt_limit`: letters of a
     message the site takes. `new_chat` makes the names of chats; `session_name` is the
-    field that names one of stepfun.com for its deletion.
+    field that names one of stepfun.com for its deletion. `sizes`: the width and height it says a picture has, which
+    is nothing by itself.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class StepCore(Simulator):
         self.downgrade = False
         self.file_statuses: tuple[tuple[int, bool], ...] = ((1, True), (1, True), (2, False))
         self.prompt_limit = 100_000
+        self.sizes: dict[str, int] = {}
         self.session_name = "chatSessionIds"
         self.new_chat: Callable[[], str] = new_number
         self.accounts: dict[str, Account] = {}

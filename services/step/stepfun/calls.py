@@ -1,16 +1,21 @@
 """The calls to stepfun.com."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 from services.step import refusals
 from services.step.dialect import UPLOAD_TIMEOUT, Dialect, Uploaded
 from services.step.models import Choice
 from services.step.session import StepCredential, StepSession, exchanged
+from services.step.site import StepSite
+from services.step.stepfun import pictures
 from shared.attachments import Attachment
 from shared.errors import RequestRefused
 from shared.terms import Conversation
+from shared.upstream.client import Upstream
 from shared.upstream.multipart import Field, File, encode
 from shared.upstream.shapes import as_object, text_of
 
@@ -24,6 +29,10 @@ class Stepfun(Dialect):
 
     ask_path = f"{AGENT}/ChatStream"
     page_headers: ClassVar[Mapping[str, str]] = {"Oasis-Language": "zh", "Canary": "false"}
+
+    def __init__(self, site: StepSite, upstream: Upstream, base: str) -> None:
+        super().__init__(site, upstream, base)
+        self._measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="picture")
 
     async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
         """Refresh the pair."""
@@ -57,7 +66,9 @@ class Stepfun(Dialect):
             body=body,
             timeout=UPLOAD_TIMEOUT,
         )
-        return Uploaded({"resource": _resource(kind, refusals.accepted(answer, refusals.NOTHING), file)})
+        uploaded = refusals.accepted(answer, refusals.NOTHING)
+        sizes = await self._sizes(uploaded, file) if kind == "image" else {}
+        return Uploaded({"resource": _resource(kind, uploaded, file, sizes)})
 
     async def read(self, session: StepSession, files: Sequence[Uploaded]) -> None:
         """Do nothing: the site has read what it has taken."""
@@ -95,15 +106,17 @@ class Stepfun(Dialect):
         except RequestRefused:
             await self.delete(session, conversation, path, {"chatSessionId": conversation.id})
 
+    async def _sizes(self, uploaded: Mapping[str, Any], file: Attachment) -> Mapping[str, int]:
+        """Give the `width` and `height` of a picture: those the site told, or else its own."""
+        told = {side: value for side in pictures.SIDES if type(value := uploaded.get(side)) is int and value > 0}
+        if len(told) == len(pictures.SIDES):
+            return told
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._measuring, pictures.sizes, file.data)
 
-def _resource(kind: str, uploaded: Mapping[str, Any], file: Attachment) -> dict[str, Any]:
-    """Give what names an uploaded file in a message; `width` and `height` are a picture's, if the site told them."""
+
+def _resource(kind: str, uploaded: Mapping[str, Any], file: Attachment, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Give what names an uploaded file in a message."""
     name = text_of(uploaded, "rid", "id")
-    sizes = {side: uploaded[side] for side in ("width", "height") if type(uploaded.get(side)) is int}
-    named = {
-        "rid": name,
-        "meta": {"filename": file.name, "mimeType": file.type},
-        "url": text_of(uploaded, "url"),
-        **(sizes if kind == "image" else {}),
-    }
-    return {kind: named, "rid": name}
+    meta = {"filename": file.name, "mimeType": file.type}
+    return {kind: {"rid": name, "meta": meta, "url": text_of(uploaded, "url"), **sizes}, "rid": name}

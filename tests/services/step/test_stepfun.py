@@ -16,6 +16,7 @@ from shared.settings import Settings
 from shared.terms import Conversation
 from shared.upstream.client import Upstream
 from tests.answers import data_url
+from tests.services.step.test_pictures import picture
 from tests.services.step.world import World, headers_of
 from tests.simulators import Pass, Reply
 from tests.simulators.step import Frames, failure
@@ -129,18 +130,29 @@ async def test_a_conversation_goes_on(world: World) -> None:
 
 async def test_files_and_images(world: World) -> None:
     parts = [
-        {"type": "image_url", "image_url": {"url": data_url(PNG, "image/png")}},
+        {"type": "image_url", "image_url": {"url": data_url(picture("JPEG", 4, 5), "image/jpeg")}},
+        {"type": "image_url", "image_url": {"url": data_url(PNG)}},
         {"type": "file", "file": {"filename": "报告.pdf", "file_data": data_url(b"%PDF-1.4 x", "application/pdf")}},
         {"type": "text", "text": "看"},
     ]
     told = await world.whole(parts)
-    image, document = (
+    image, unreadable, document = (
         one["resource"]
         for one in world.messages("chat_stream")[0]["message"]["content"]["userMessage"]["qa"]["attachments"]
     )
-    assert image["image"]["meta"]["mimeType"] == "image/png"
+    assert list(image) == ["image", "rid"]
+    assert list(image["image"]) == ["rid", "meta", "url", "width", "height"]
+    assert image["image"]["meta"]["mimeType"] == "image/jpeg"
+    assert (image["image"]["width"], image["image"]["height"]) == (4, 5)
+    assert list(unreadable["image"]) == ["rid", "meta", "url"]
     assert document["doc"]["meta"] == {"filename": "报告.pdf", "mimeType": "application/pdf"}
     assert "报告.pdf" in told.content
+
+
+async def test_the_sizes_of_a_picture_that_the_site_knows(world: World) -> None:
+    world.site.sizes = {"width": 2, "height": 3}
+    image = {"type": "image_url", "image_url": {"url": data_url(PNG)}}
+    assert (await world.whole([image, {"type": "text", "text": "看"}])).status == 200
 
 
 async def test_the_pair_rotates(world: World) -> None:
