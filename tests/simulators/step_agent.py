@@ -1,5 +1,6 @@
 """The part of the fake site that is stepfun.com, the newer of its two protocols."""
 
+from dataclasses import replace
 from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
@@ -10,7 +11,7 @@ from tests.simulators.base import Call, RefusedError
 from tests.simulators.forms import FormError, fields_of
 from tests.simulators.step_core import INVALID, NEW, STEPFUN, StepCore
 from tests.simulators.step_scenes import Question, newer, play
-from tests.simulators.step_state import Account, Chat, File, new_number
+from tests.simulators.step_state import Account, Chat, File, device_of, new_number
 
 BASE = f"https://{STEPFUN}"
 SCENES = {"image": "image", "document": "file"}
@@ -25,7 +26,12 @@ class StepAgent(StepCore):
         account, pair = self._owner(call, exchanging=True)
         self._check_agent_headers(call, NEW)
         self.interrupt(call)
-        return Answer.json(self._exchange(account, pair))
+        if self.moves:
+            account.device = device_of(account.device)
+        told = self._exchange(account, pair)
+        cookies = {"Oasis-Token": account.pairs[-1], "Oasis-Webid": account.device}
+        headers = [("Set-Cookie", f"{name}={value}; Path=/; HttpOnly") for name, value in cookies.items()]
+        return replace(Answer.json({}), headers=tuple(headers)) if self.moves else Answer.json(told)
 
     def on_create_session(self, call: Call) -> Answer:
         """Create a session."""

@@ -15,7 +15,7 @@ from services.step.stepfun import pictures
 from shared.attachments import Attachment
 from shared.errors import RequestRefused
 from shared.terms import Conversation
-from shared.upstream.client import Upstream
+from shared.upstream.client import Answer, Upstream
 from shared.upstream.multipart import Field, File, encode
 from shared.upstream.shapes import as_object, text_of
 
@@ -44,7 +44,8 @@ class Stepfun(Dialect):
             body=b"{}",
         )
         tokens = refusals.accepted(answer, refusals.TOKEN)
-        return exchanged(tokens, credential, now=time.time(), lifetime=self.site.session_lifetime, moves=True)
+        lifetime = self.site.session_lifetime
+        return exchanged(tokens, credential, now=time.time(), lifetime=lifetime, cookies=_cookies(answer))
 
     async def upload(self, session: StepSession, file: Attachment) -> Uploaded:
         """Upload a file to where its kind belongs."""
@@ -113,6 +114,14 @@ class Stepfun(Dialect):
             return told
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._measuring, pictures.sizes, file.data)
+
+
+def _cookies(answer: Answer) -> Mapping[str, str]:
+    """Give the cookies that a reply sets."""
+    # Each has a header of its own, and a look-up by name would find one of them.
+    headers = [value for name, value in answer.headers.items() if name.lower() == "set-cookie"]
+    parts = [header.partition(";")[0].partition("=") for header in headers]
+    return {name.strip(): value.strip().strip('"') for name, _, value in parts}
 
 
 def _resource(kind: str, uploaded: Mapping[str, Any], file: Attachment, sizes: Mapping[str, int]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The same, in the dialect of stepfun.com."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from tests.services.step.test_pictures import picture
 from tests.services.step.world import World, headers_of
 from tests.simulators import Pass, Reply
 from tests.simulators.step import Frames, failure
+from tests.simulators.step import StepSite as SimulatedStep
 from tests.simulators.step_checks import CONSTANT_HEADERS
 
 BASE = "https://www.stepfun.com"
@@ -162,6 +164,31 @@ async def test_the_pair_rotates(world: World) -> None:
     assert (await world.whole("二")).status == 200
     cookies = [call.headers["Cookie"].partition(";")[0] for call in world.site.calls_of("refresh")]
     assert cookies == [f"Oasis-Token={pair}" for pair in world.site.accounts["ann"].pairs[:2]]
+
+
+async def test_the_account_moves_to_another_device(world: World) -> None:
+    world.site.account("ann")
+    account = world.site.accounts["ann"]
+    old = account.device
+    world.site.moves = True
+    assert (await world.whole("一")).status == 200
+    await world.deleted()
+    assert account.device != old
+    assert [call.headers["Cookie"] for call in world.site.calls] == [
+        f"Oasis-Token={account.pairs[0]}; Oasis-Webid={old}",
+        *[f"Oasis-Token={account.pairs[1]}; Oasis-Webid={account.device}"] * 3,
+    ]
+
+
+async def test_a_moved_account_outlives_a_restart(tmp_path: Path) -> None:
+    site = SimulatedStep()
+    site.retire_old = site.moves = True
+    for _ in range(3):
+        async with World.start(site, STEP_DIALECT="stepfun", STATE_FILE=str(tmp_path / "state")) as world:
+            assert (await world.whole("一")).status == 200
+            await world.deleted()
+    sent = [call.headers["Cookie"].partition(";")[0] for call in site.calls_of("refresh")]
+    assert sent == [f"Oasis-Token={pair}" for pair in site.accounts["ann"].pairs[:3]]
 
 
 async def test_refusals(world: World) -> None:
