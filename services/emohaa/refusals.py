@@ -38,8 +38,8 @@ _BY_STATUS: Mapping[float, type[SiteError]] = {
 
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
-_ID = re.compile(r"(?=.*[0-9])[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
-"""A new conversation's id: a UUID as far as known; a word without a digit says something else."""
+ID = re.compile(r"(?=.*[0-9])[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+"""A conversation's id: a UUID as far as known; a word without a digit says something else."""
 
 
 def problem(value: Any, status: int = 0, retry_after: float | None = None) -> SiteError | None:
@@ -66,14 +66,17 @@ def refusal(answer: Answer) -> SiteError:
 
 
 def said(answer: Answer, *, named: bool = False) -> Any:
-    """Give what a reply says, JSON or else a text; raise what it refuses. `named`: its call named a conversation."""
+    """Give what a reply says, JSON or else a text; raise what it refuses.
+
+    `named`: its call named a conversation, so that a 404 means that there is none; else the call itself is not known.
+    """
     value: Any = answer.body.decode("utf-8", "replace").strip()
     if answer.status in ADDRESS_TOO_LONG:
         raise RequestRefused(TOO_LONG)
     if value.startswith("<"):
         raise UpstreamUnavailable(AWAY)
     # Most replies are nothing or a bare id: to find that these are no JSON takes longer than the rest of it.
-    if value and not _ID.fullmatch(value):
+    if value and not ID.fullmatch(value):
         with suppress(ValueError):
             value = loads(value)
     error = problem(value, answer.status, answer.retry_after)
@@ -88,7 +91,7 @@ def conversation_id(answer: Answer) -> str:
     """Give the id of a new conversation: bare text, a JSON string, or the `id` of an object; else raise."""
     value = said(answer)
     name = str(value.get("id") if isinstance(value, dict) else value)
-    if not _ID.fullmatch(name):
+    if not ID.fullmatch(name):
         raise _unknown(value)
     return name
 

@@ -1,10 +1,10 @@
 """What the two protocols of the site have in common: which calls there are, and the headers around each."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from services.step import refusals
 from services.step.models import Choice
@@ -12,7 +12,7 @@ from services.step.session import StepCredential, StepSession
 from services.step.site import StepSite
 from shared.attachments import Attachment
 from shared.terms import Conversation
-from shared.upstream.client import Upstream
+from shared.upstream.client import Answer, Upstream
 from shared.upstream.connect import CONNECT_JSON, frame
 from shared.upstream.json import JSON, dumps
 
@@ -32,6 +32,14 @@ class Ask:
     body: bytes = field(repr=False)
 
 
+@define
+class Uploaded:
+    """A file at the site: what a message says of it, and whether the site has read it."""
+
+    attachment: Mapping[str, Any]
+    read: bool = False
+
+
 class Dialect(ABC):
     """One protocol of the site."""
 
@@ -45,16 +53,16 @@ class Dialect(ABC):
         self.base = base
 
     @abstractmethod
-    def read_id(self, text: str) -> Conversation | None:
-        """Read what the site calls a chat (full match). Pure."""
-
-    @abstractmethod
     async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
         """Exchange the account token for a new pair, which is the newest credential too."""
 
     @abstractmethod
-    async def upload(self, session: StepSession, file: Attachment) -> Mapping[str, Any]:
-        """Upload a file, wait until the site has read it; give what names it in a message."""
+    async def upload(self, session: StepSession, file: Attachment) -> Uploaded:
+        """Upload a file."""
+
+    @abstractmethod
+    async def read(self, session: StepSession, files: Sequence[Uploaded]) -> None:
+        """Wait until the site has read all files of a message."""
 
     @abstractmethod
     async def switch(self, session: StepSession, *, search: bool) -> None:
@@ -76,8 +84,7 @@ class Dialect(ABC):
 
     def ask(self, session: StepSession, conversation: Conversation, message: Mapping[str, Any]) -> Ask:
         """Give the call that asks, and is answered with a stream."""
-        page = f"/chats/{conversation.id}"
-        headers = self.headers(session.device, session.pair, page=page, content_type=CONNECT_JSON)
+        headers = self.headers(session.device, session.pair, page=_page(conversation), content_type=CONNECT_JSON)
         return Ask(self.base + self.ask_path, headers, frame(dumps(message)))
 
     def headers(
@@ -103,13 +110,23 @@ class Dialect(ABC):
 
     async def call(
         self, session: StepSession, path: str, body: Mapping[str, Any], *, kind: str, page: str = NEW
-    ) -> Mapping[str, Any]:
-        """Make a unary call; give its reply, or raise what the site says instead."""
-        answer = await self.upstream.call(
+    ) -> Answer:
+        """Make a unary call."""
+        return await self.upstream.call(
             "POST",
             self.base + path,
             kind=kind,
             headers=self.headers(session.device, session.pair, page=page),
             body=dumps(body),
         )
-        return refusals.accepted(answer)
+
+    async def delete(
+        self, session: StepSession, conversation: Conversation, path: str, body: Mapping[str, Any]
+    ) -> None:
+        """Make the call that deletes a chat."""
+        answer = await self.call(session, path, body, kind="delete", page=_page(conversation))
+        refusals.done(answer, refusals.CHAT)
+
+
+def _page(conversation: Conversation) -> str:
+    return f"/chats/{conversation.id}"

@@ -7,7 +7,7 @@ from functools import partial
 from services.step.dialect import Dialect
 from services.step.models import choice
 from services.step.prompt import prompt
-from services.step.refusals import refusal
+from services.step.refusals import CHAT, ID, refusal
 from services.step.reply import StepDecoder
 from services.step.session import StepAccount, StepCredential, StepLease, StepSession, read_credential
 from services.step.site import StepSite
@@ -64,7 +64,7 @@ class Step(Provider[StepCredential, StepSession]):
 
     def read_id(self, text: str) -> Conversation | None:
         """Read what the site calls a chat."""
-        return self._dialect.read_id(text)
+        return Conversation(text) if ID.fullmatch(text) else None
 
     def has_model(self, name: str) -> bool:
         """Know the listed names, with a switch too, and those of the settings."""
@@ -76,17 +76,20 @@ class Step(Provider[StepCredential, StepSession]):
         """Upload the files of the last message, begin a chat, ask."""
         dialect = self._dialect
         session = await lease.account.session()
-        attachments = await request.attached.uploaded(lease.account.key, partial(dialect.upload, session))
+        files = await request.attached.uploaded(lease.account.key, partial(dialect.upload, session))
+        await dialect.read(session, files)
         conversation = request.conversation or await dialect.begin(session)
         lease.made(conversation)
         asked = choice(request.model)
         text = prompt(request.messages, continued=request.conversation is not None)
-        ask = dialect.ask(session, conversation, dialect.message(conversation, text, asked, attachments))
+        message = dialect.message(conversation, text, asked, [file.attachment for file in files])
+        ask = dialect.ask(session, conversation, message)
         async with AsyncExitStack() as stack:
             async with self._switched(asked.search, session, lease):
                 stream = self.upstream.stream("POST", ask.url, kind="chat", headers=ask.headers, body=ask.body)
                 call = await stack.enter_async_context(stream)
-            frames = await FrameStream.open(call, ConnectFramer(), content_type=CONNECT_JSON, refuse=refusal)
+            refuse = partial(refusal, named=CHAT)
+            frames = await FrameStream.open(call, ConnectFramer(), content_type=CONNECT_JSON, refuse=refuse)
             yield Reply(frames, StepDecoder(), lease.made)
 
     async def forget(self, conversation: Conversation, account: StepAccount) -> None:

@@ -20,8 +20,9 @@ from shared.errors import (
 from shared.surrogates import whole
 from shared.upstream import json
 from shared.upstream.client import Answer
+from shared.upstream.connect import COMPRESSED, END, ConnectFramer
 from shared.upstream.refusals import WORDS_LIMIT, is_page, no_data, no_json, one_line, unknown_shape
-from shared.upstream.shapes import as_text, inner
+from shared.upstream.shapes import as_text, inner, text_of
 
 MALFORMED = (
     "An account token is `<deviceId>@<Oasis-Token>`: the site's `deviceId` from Local Storage without its quotes, "
@@ -79,6 +80,9 @@ _BY_STATUS: Mapping[int, type[SiteError]] = {
 }
 """For a reply without a code of its own."""
 
+ID = re.compile("[0-9A-Za-z_-]{5,64}")
+"""What the site calls a chat: a number, as far as known. What clients call one that is to be opened is shorter."""
+
 SUCCESS = "RESULT_CODE_SUCCESS"
 
 _FILE_FAILED = frozenset({12, 22, 59, 404})
@@ -86,60 +90,87 @@ _FILE_FAILED = frozenset({12, 22, 59, 404})
 
 _OK = range(200, 300)
 
+_FLAGS = bytes((COMPRESSED | END,))
+"""The highest first byte of a frame."""
 
-def refusal(answer: Answer, *, exchanging: bool = False) -> SiteError:
-    """Say what a reply means that is not what was asked for.
+Named = Mapping[type[SiteError], type[SiteError]]
+"""What a call named: what refusals mean there that mean something else than they say."""
 
-    `exchanging`: it answers the exchange of the account token, so a refused caller means a refused token.
-    """
+NOTHING: Named = {ConversationUnknown: UpstreamChanged}
+CHAT: Named = {}
+FILE: Named = {ConversationUnknown: AttachmentRefused}
+TOKEN: Named = {**NOTHING, SessionRefused: AccountExpired, RequestRefused: AccountExpired}
+"""The account token: its exchange has nothing else in it that could be refused."""
+
+
+def refusal(answer: Answer, named: Named) -> SiteError:
+    """Say what a reply means that is not what was asked for."""
     try:
-        payload = json.loads(answer.body)
+        payload = json.loads(_unframed(answer.body))
     except ValueError:
-        return _of_no_json(answer, exchanging=exchanging)
-    if _code(payload):
-        error = refusal_in(payload, answer.status, exchanging=exchanging)
+        return _of_no_json(answer, named)
+    said = _refused(payload)
+    if said is not None:
+        error = refusal_in(said, named, answer.status)
     elif answer.status in _OK:
         return unknown_shape(payload)
     else:
-        error = _of_status(answer.status, exchanging=exchanging)
+        error = _of_status(answer.status, named)
     return _limited(error, answer)
 
 
-def refusal_in(said: Mapping[str, Any], status: int = 200, *, exchanging: bool = False) -> SiteError:
+def refusal_in(said: Mapping[str, Any], named: Named, status: int = 200) -> SiteError:
     """Say what a JSON object with a `code` and a `message` refuses. `status` is the HTTP status it came with."""
     code = _code(said)
     words = one_line(as_text(said.get("message")))
-    for pattern, kind, told in _BY_WORDS:
-        if pattern.search(f"{code} {words} {said.get('details') or ''}"):
-            return _made(kind, told, exchanging=exchanging)
+    if error := _of_words(f"{code} {words} {said.get('details') or ''}", named):
+        return error
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (RequestRefused if status < 500 else UpstreamUnavailable)
-    if kind is SessionRefused:
-        return _made(kind, EXPIRED, exchanging=exchanging)
-    return _made(kind, f"The site says: [{whole(code)[:WORDS_LIMIT]}] {words}".rstrip(), exchanging=exchanging)
+    told = EXPIRED if kind is SessionRefused else f"The site says: [{whole(code)[:WORDS_LIMIT]}] {words}".rstrip()
+    return named.get(kind, kind)(told)
 
 
-def accepted(answer: Answer, *, exchanging: bool = False) -> Mapping[str, Any]:
+def accepted(answer: Answer, named: Named) -> Mapping[str, Any]:
     """Give a JSON reply that says yes; raise what any other reply means. Only a string is an error's `code`."""
     payload = json.loads_any(answer.body)
-    if not isinstance(payload, dict) or _code(payload) or answer.status not in _OK:
-        raise refusal(answer, exchanging=exchanging)
+    if not isinstance(payload, dict) or _refused(payload) or answer.status not in _OK:
+        raise refusal(answer, named)
     return payload
 
 
+def chat_id(said: Mapping[str, Any], name: str) -> str:
+    """Give the id of a new chat; raise `UpstreamChanged` when it is none that a client could continue with."""
+    found = text_of(said, name)
+    if not ID.fullmatch(found):
+        raise unknown_shape(said)
+    return found
+
+
+def done(answer: Answer, named: Named) -> Mapping[str, Any]:
+    """Give a reply that says yes where nothing was asked for: an empty one does, too."""
+    return accepted(answer, named) if answer.body or answer.status not in _OK else {}
+
+
 def switched(answer: Answer) -> None:
-    """Take a reply to a switch that says yes: an empty one, or one without a result of another name."""
-    if answer.status in _OK and not answer.body:
-        return
-    payload = accepted(answer)
-    if payload.get("result", SUCCESS) != SUCCESS:
+    """Take a reply to a switch that says yes: one without a result of another name."""
+    if done(answer, NOTHING).get("result") not in (None, SUCCESS):
         raise RequestRefused("The site did not switch its web search: use a model name without a switch.")
 
 
-def still_reading(status: Mapping[str, Any]) -> bool:
+def still_reading(answer: Answer) -> bool:
     """Tell whether the site is still reading a file; raise `AttachmentRefused` when it could not."""
-    if status.get("fileStatus") in _FILE_FAILED:
-        raise AttachmentRefused(f"The site could not read a file (status {status['fileStatus']}).")
-    return bool(status.get("needFurtherCall"))
+    told = accepted(answer, FILE)
+    status = told.get("fileStatus", 0)
+    if type(status) is not int:
+        raise unknown_shape(told)
+    if status in _FILE_FAILED:
+        raise AttachmentRefused(f"The site could not read a file (status {status}).")
+    return bool(told.get("needFurtherCall"))
+
+
+def _refused(payload: Any) -> Mapping[str, Any] | None:
+    """Give what refuses in a JSON value, its error or itself, whichever has a code; None when nothing does."""
+    return next((said for said in (inner(payload, "error"), payload) if _code(said)), None)
 
 
 def _code(payload: Any) -> str:
@@ -147,22 +178,34 @@ def _code(payload: Any) -> str:
     return code if isinstance(code, str) else ""
 
 
-def _made(kind: type[SiteError], told: str, *, exchanging: bool) -> SiteError:
-    """Make a refusal. An exchange has nothing in it that could be refused but the account token."""
-    return (AccountExpired if exchanging and kind in (SessionRefused, RequestRefused) else kind)(told)
+def _unframed(body: bytes) -> bytes:
+    """Give what the last frame of a stream holds, and any other body as it is: no text begins like a frame."""
+    frames = ConnectFramer().feed(body) if body[:1] <= _FLAGS else []
+    return frames[-1].data if frames else body
 
 
-def _of_status(status: int, *, exchanging: bool) -> SiteError:
+def _of_words(words: str, named: Named) -> SiteError | None:
+    for pattern, kind, told in _BY_WORDS:
+        if pattern.search(words):
+            return named.get(kind, kind)(told)
+    return None
+
+
+def _of_status(status: int, named: Named) -> SiteError:
     kind = _BY_STATUS.get(status) or (RequestRefused if 400 <= status < 500 else UpstreamUnavailable)
     told = EXPIRED if kind is SessionRefused else f"The site refused with HTTP {status}."
-    return _made(kind, told, exchanging=exchanging)
+    return named.get(kind, kind)(told)
 
 
-def _of_no_json(answer: Answer, *, exchanging: bool) -> SiteError:
+def _of_no_json(answer: Answer, named: Named) -> SiteError:
     """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
-    if not is_page(answer) and answer.status in (401, 429):
-        return _limited(_of_status(answer.status, exchanging=exchanging), answer)
-    if is_page(answer) or answer.status not in _OK or not answer.body:
+    if is_page(answer):
+        return no_data(answer)
+    if error := _of_words(answer.body[:WORDS_LIMIT].decode("utf-8", "replace"), named):
+        return error
+    if answer.status in (401, 429):
+        return _limited(_of_status(answer.status, named), answer)
+    if answer.status not in _OK or not answer.body:
         return no_data(answer)
     return no_json(answer)
 

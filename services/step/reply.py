@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.step.refusals import refusal_in
+from services.step.refusals import CHAT, refusal_in
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Thinking, Unknown
 from shared.errors import SiteError
 from shared.marks import Marks, MarkStyle
@@ -16,7 +16,9 @@ from shared.terms import Conversation
 from shared.upstream.connect import ConnectFrame
 from shared.upstream.json import loads
 from shared.upstream.refusals import unreadable
-from shared.upstream.shapes import as_address, as_list, as_text, inner
+from shared.upstream.shapes import as_address, as_list, as_object, as_text, inner
+
+_DONE = "doneEvent"
 
 QUIET = frozenset(
     {
@@ -25,6 +27,7 @@ QUIET = frozenset(
         "sourcingEvent",
         "heartBeatEvent",
         "messageDoneEvent",
+        _DONE,
         "metadata",
     }
 )
@@ -57,26 +60,15 @@ class StepDecoder:
         out: list[Delta] = []
         if self._over:
             return out
-        if not frame.whole:
+        message = _message(frame)
+        if message is None:
             return self._close(out, Failed(unreadable(frame)))
-        try:
-            message = loads(frame.data)
-        except ValueError:
-            return self._close(out, Failed(unreadable(frame)))
-        if type(message) is not dict:
-            message = {"malformed frame": message}
-        if message.get("error") is not None and (refused := _refused(message["error"], last=frame.end)) is not None:
+        events = _events(message)
+        refused = _refused(message, frame.end) or _refused(events, frame.end)
+        if refused is not None:
             return self._close(out, Failed(refused))
-        done = frame.end
-        for name, event in _events(message).items():
-            if name in _TAKE and type(event) is dict:
-                _TAKE[name](self, event, out)
-            elif event is None or name in QUIET:
-                continue
-            elif name == "doneEvent":
-                done = True
-            else:
-                out.append(Unknown(whole(name)))
+        self._take(events, out)
+        done = frame.end or events.get(_DONE) is not None
         return self._close(out, Finish()) if done else out
 
     def end(self) -> list[Delta]:
@@ -84,13 +76,23 @@ class StepDecoder:
         out: list[Delta] = []
         return out if self._over else self._close(out)
 
+    def _take(self, events: Mapping[str, Any], out: list[Delta]) -> None:
+        """Take the events of a frame in the site's own order: a text cites what was found before."""
+        # A frame holds one event, nearly always.
+        for name in events if len(events) == 1 else sorted(events, key=_place):
+            event = events[name]
+            if name in _TAKE and type(event) is dict:
+                _TAKE[name](self, event, out)
+            elif event is not None and name not in QUIET:
+                out.append(Unknown(whole(name)))
+
     def _take_text(self, event: Mapping[str, Any], out: list[Delta]) -> None:
         self._say(event.get("text"), event.get("stage") == _THINKING, out)
 
     def _take_reasoning(self, event: Mapping[str, Any], out: list[Delta]) -> None:
         self._say(event.get("text"), True, out)
 
-    def _take_step(self, event: Mapping[str, Any], out: list[Delta]) -> None:
+    def _take_search(self, event: Mapping[str, Any], out: list[Delta]) -> None:
         """Give the results of a search: they are counted over all searches of the answer."""
         for result in as_list(inner(event, "eventSearch", "results")):
             self._results += 1
@@ -126,10 +128,26 @@ class StepDecoder:
 
 
 _TAKE: Mapping[str, Callable[[StepDecoder, Mapping[str, Any], list[Delta]], None]] = {
-    "textEvent": StepDecoder._take_text,
+    "pipelineEvent": StepDecoder._take_search,
     "reasoningEvent": StepDecoder._take_reasoning,
-    "pipelineEvent": StepDecoder._take_step,
+    "textEvent": StepDecoder._take_text,
 }
+
+
+def _place(name: str) -> int:
+    """Give the place of an event in its frame."""
+    return [*_TAKE, name].index(name)
+
+
+def _message(frame: ConnectFrame) -> dict[str, Any] | None:
+    """Read a frame, None when it cannot be read; the last one need not hold anything."""
+    if not frame.whole:
+        return None
+    try:
+        message = loads(frame.data or b"{}" if frame.end else frame.data)
+    except ValueError:
+        return None
+    return message if type(message) is dict else {"malformed frame": message}
 
 
 def _events(message: dict[str, Any]) -> dict[str, Any]:
@@ -141,10 +159,17 @@ def _events(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def _refused(error: Any, *, last: bool) -> SiteError | None:
-    """Say what an error in a frame means: only one with a code is a refusal, but in the `last` frame every one is."""
-    said = error if type(error) is dict else {}
-    code = said.get("code")
-    if code is None and not last:
+def _refused(said: Mapping[str, Any], last: bool) -> SiteError | None:
+    """Say what a frame refuses, or the event in it: by its error or itself, whichever has a code.
+
+    In the `last` frame an error without a code is a refusal, too.
+    """
+    error = said.get("error")
+    if error is None and "code" not in said:
         return None
-    return refusal_in({**said, "code": str(code or "unknown")})
+    told = as_object(error)
+    if code := told.get("code"):
+        return refusal_in({**told, "code": str(code)}, CHAT)
+    if (code := said.get("code")) and type(code) is str:
+        return refusal_in(said, CHAT)
+    return refusal_in({**told, "code": "unknown"}, CHAT) if last and error is not None else None

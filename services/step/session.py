@@ -23,6 +23,8 @@ _DEVICE = re.compile(r"[\w-]+", re.ASCII)
 _PAIR = re.compile(r"[\w.~+/=%-]+", re.ASCII)
 """What can stand in a cookie. The site alone reads what it means."""
 
+_HALVES = re.compile(rf"{_PAIR.pattern}{re.escape(DOTS)}{_PAIR.pattern}", re.ASCII)
+
 _SECONDS = re.compile(r"(\d{1,9})(?:\.\d+)?s?", re.ASCII)
 
 
@@ -61,23 +63,29 @@ def read_credential(token: str) -> StepCredential:
 
 
 def exchanged(
-    payload: Mapping[str, Any], credential: StepCredential, *, now: float, lifetime: float, moves: bool = False
+    payload: Mapping[str, Any],
+    credential: StepCredential,
+    *,
+    now: float,
+    lifetime: float,
+    cookies: Mapping[str, str] | None = None,
 ) -> tuple[StepSession, StepCredential]:
     """Read the reply of an exchange, received at `now` (Unix seconds); the pair in it is the newest credential.
 
-    `lifetime` (seconds) is for a pair that does not say how long it lives. `moves` is whether the pair
-    may be for another device, which its refresh half then names. Raise `AccountExpired` when there is no
-    pair, or when the site gave a guest's in the place of a user's.
+    `lifetime` (seconds) is for a pair that does not say how long it lives. `cookies` are those the reply sets, None
+    where the pair cannot be for another device than before. Raise `AccountExpired` when there is no pair, or when the
+    site gave a guest's in the place of a user's.
     """
-    access, refresh = (as_text(inner(payload, f"{half}Token", "raw")) for half in ("access", "refresh"))
-    if not access or not refresh:
+    pair, device = _pair_and_device(payload, cookies or {})
+    if not pair:
         raise AccountExpired(EXPIRED)
+    access = pair.partition(DOTS)[0]
     guest = is_guest(access)
     if guest and not is_guest(credential.pair.partition(DOTS)[0]):
         raise AccountExpired(GUEST)
-    pair = f"{access}{DOTS}{refresh}"
-    lives = _seconds(payload["accessToken"].get("duration")) or _left(access, now) or lifetime
-    device = (moves and _device(pair)) or credential.device
+    lives = _seconds(inner(payload, "accessToken", "duration")) or _left(access, now) or lifetime
+    if cookies is None or not device:
+        device = credential.device
     session = StepSession(now + lives * (1 - MARGIN), device, pair, guest)
     return session, StepCredential(f"{device}@{pair}", device, pair)
 
@@ -85,6 +93,21 @@ def exchanged(
 def is_guest(access: str) -> bool:
     """Tell whether an access token says that nobody is logged in with it."""
     return claims(access).get("activated") is False
+
+
+def _pair_and_device(payload: Mapping[str, Any], cookies: Mapping[str, str]) -> tuple[str, str]:
+    """Give the pair of a reply, and the device it was made for; each is empty where the reply does not say.
+
+    What is set by cookies belongs together.
+    """
+    halves = [as_text(inner(payload, f"{half}Token", "raw")) for half in ("access", "refresh")]
+    pair = DOTS.join(halves) if all(halves) else ""
+    token, device = (cookies.get(f"Oasis-{name}", "") for name in ("Token", "Webid"))
+    if not _DEVICE.fullmatch(device):
+        device = ""
+    if _HALVES.fullmatch(token) and (device or not pair):
+        pair = token
+    return pair, device or _device(pair)
 
 
 def _device(pair: str) -> str:

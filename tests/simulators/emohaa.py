@@ -94,7 +94,10 @@ class Events(Fault):
 
 
 class EmohaaSite(Simulator):
-    """The site's API host. `id_form` is how it writes the ids of new conversations: a key of `ID_FORMS`."""
+    """The site's API host.
+
+    `new_id` makes the ids of new conversations; `id_form` is how they are written: a key of `ID_FORMS`.
+    """
 
     name = "emohaa"
     hosts: ClassVar[set[str]] = {SITE}
@@ -107,6 +110,7 @@ class EmohaaSite(Simulator):
 
     def __init__(self) -> None:
         super().__init__()
+        self.new_id: Callable[[], str] = lambda: str(uuid.uuid4())
         self.id_form = "text"
         self.tokens: dict[str, str] = {}
         self.conversations: dict[str, Conversation] = {}
@@ -140,7 +144,7 @@ class EmohaaSite(Simulator):
         """Open a conversation and give its id."""
         owner = self._entitled(call)
         self.interrupt(call)
-        conversation = Conversation(str(uuid.uuid4()), owner)
+        conversation = Conversation(self.new_id(), owner)
         self.conversations[conversation.id] = conversation
         return ID_FORMS[self.id_form](conversation.id)
 

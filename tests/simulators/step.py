@@ -62,7 +62,7 @@ class StepSite(StepAgent):
         account = self._entitled(call, NEW)
         self._require(call, ["another name"] * (body["chatName"] != "新会话"))
         self.interrupt(call)
-        chat = Chat(new_number(), account)
+        chat = Chat(self.new_chat(), account)
         self.chats[chat.id] = chat
         return Answer.json({"chatId": chat.id})
 

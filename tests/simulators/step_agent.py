@@ -1,12 +1,17 @@
 """The part of the fake site that is stepfun.com, the newer of its two protocols."""
 
+from dataclasses import replace
+from io import BytesIO
+
+from PIL import Image, UnidentifiedImageError
+
 from tests.simulators import step_checks as checks
 from tests.simulators.answers import Answer
 from tests.simulators.base import Call, RefusedError
 from tests.simulators.forms import FormError, fields_of
-from tests.simulators.step_core import NEW, STEPFUN, StepCore
+from tests.simulators.step_core import INVALID, NEW, STEPFUN, StepCore
 from tests.simulators.step_scenes import Question, newer, play
-from tests.simulators.step_state import Account, Chat, File, new_number
+from tests.simulators.step_state import Account, Chat, File, device_of, new_number
 
 BASE = f"https://{STEPFUN}"
 SCENES = {"image": "image", "document": "file"}
@@ -21,7 +26,12 @@ class StepAgent(StepCore):
         account, pair = self._owner(call, exchanging=True)
         self._check_agent_headers(call, NEW)
         self.interrupt(call)
-        return Answer.json(self._exchange(account, pair))
+        if self.moves:
+            account.device = device_of(account.device)
+        told = self._exchange(account, pair)
+        cookies = {"Oasis-Token": account.pairs[-1], "Oasis-Webid": account.device}
+        headers = [("Set-Cookie", f"{name}={value}; Path=/; HttpOnly") for name, value in cookies.items()]
+        return replace(Answer.json({}), headers=tuple(headers)) if self.moves else Answer.json(told)
 
     def on_create_session(self, call: Call) -> Answer:
         """Create a session."""
@@ -29,7 +39,7 @@ class StepAgent(StepCore):
         account, _ = self._owner(call)
         self._check_agent_headers(call, NEW)
         self.interrupt(call)
-        chat = Chat(f"s{new_number()}", account)
+        chat = Chat(f"s{self.new_chat()}", account)
         self.chats[chat.id] = chat
         return Answer.json({"chatSession": {"chatSessionId": chat.id, "chatId": new_number()}})
 
@@ -52,11 +62,15 @@ class StepAgent(StepCore):
         return self._answered(call, chat, question["content"], [newer(one) for one in play(asked)])
 
     def on_delete_session(self, call: Call) -> Answer:
-        """Delete a session."""
-        body = self._json(call, "chatSessionIds")
+        """Delete a session; its name in the form of another version is refused."""
+        body = self._json(call, "chatSessionIds" if b"chatSessionIds" in call.body else "chatSessionId")
+        ((form, named),) = body.items()
+        names = named if isinstance(named, list) else [named]
         account, _ = self._owner(call)
-        self._check_agent_headers(call, f"/chats/{body['chatSessionIds'][0]}")
-        return self._deleted(call, account, body["chatSessionIds"])
+        self._check_agent_headers(call, f"/chats/{names[0]}")
+        if form != self.session_name:
+            raise RefusedError(Answer.json(INVALID), "another form")
+        return self._deleted(call, account, names)
 
     def on_resource(self, call: Call) -> Answer:
         """Keep a file."""
@@ -75,8 +89,7 @@ class StepAgent(StepCore):
         self.interrupt(call)
         kept = File(new_number(), account, file.name, file.content_type, file.data)
         self.files[kept.id] = kept
-        sizes = {"width": 2, "height": 3} if kind == "image" else {}
-        return Answer.json({"rid": kept.id, "url": f"{BASE}/resource/{kept.id}", **sizes})
+        return Answer.json({"rid": kept.id, "url": f"{BASE}/resource/{kept.id}", **self.sizes})
 
     def _resource_name(self, call: Call, account: Account, resource: dict[str, object]) -> str:
         """Check what a message says of a file; give the file's name."""
@@ -89,7 +102,7 @@ class StepAgent(StepCore):
             "rid": file.id,
             "meta": {"filename": file.name, "mimeType": file.type},
             "url": f"{BASE}/resource/{file.id}",
-            **({"width": 2, "height": 3} if picture else {}),
+            **(self.sizes or _size(file.data) if picture else {}),
         }
         wanted = {"image" if picture else "doc": named, "rid": file.id}
         self._require(call, [f"resource {resource}"] * (resource != wanted))
@@ -105,3 +118,12 @@ class StepAgent(StepCore):
             "Canary": "false",
         }
         self._require(call, checks.header_problems(call.headers, BASE, own))
+
+
+def _size(data: bytes) -> dict[str, int]:
+    """Give the width and height of a picture; nothing for what is none."""
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            return dict(zip(("width", "height"), picture.size, strict=True))
+    except UnidentifiedImageError:
+        return {}

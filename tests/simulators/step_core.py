@@ -1,7 +1,7 @@
 """The part of the fake site that every call goes through: accounts, tokens, refusals, and answering a question."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,7 +10,7 @@ from tests.simulators import step_checks as checks
 from tests.simulators.answers import Answer, Send, Step, Wait
 from tests.simulators.base import Call, RefusedError, Simulator
 from tests.simulators.step_scenes import Event, Scene, framed
-from tests.simulators.step_state import Account, Chat, File, device_of
+from tests.simulators.step_state import Account, Chat, File, device_of, new_number
 
 YUEWEN = "yuewen.cn"
 STEPFUN = "www.stepfun.com"
@@ -29,16 +29,22 @@ class StepCore(Simulator):
     """The site's state and the checks that its endpoints share.
 
     `retire_old`: once a pair has been exchanged it cannot be exchanged again. `downgrade`: an exchange gives a
-    guest's pair. `file_statuses`: what the looks at a file tell, one after the other. `prompt_limit`: letters of a
-    message the site takes.
+    guest's pair. `moves`: an exchange at stepfun.com gives a pair for another device, both in cookies.
+    `file_statuses`: what the looks at a file tell, one after the other. `prompt_limit`: letters of a message the site
+    takes. `new_chat` makes the names of chats; `session_name` is the field that names one of stepfun.com for its
+    deletion. `sizes`: the width and height stepfun.com says a picture has, which is nothing by itself.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.retire_old = False
         self.downgrade = False
+        self.moves = False
         self.file_statuses: tuple[tuple[int, bool], ...] = ((1, True), (1, True), (2, False))
         self.prompt_limit = 100_000
+        self.sizes: dict[str, int] = {}
+        self.session_name = "chatSessionIds"
+        self.new_chat: Callable[[], str] = new_number
         self.accounts: dict[str, Account] = {}
         self.chats: dict[str, Chat] = {}
         self.files: dict[str, File] = {}
@@ -51,8 +57,8 @@ class StepCore(Simulator):
         account = self.accounts.get(name)
         if account is None:
             account = self.accounts[name] = Account(name, device_of(name))
-            account.issue()
-        return f"{account.device}@{account.pairs[0]}"
+            account.token = f"{account.device}@{account.issue()}"
+        return account.token
 
     def expire_access(self, name: str) -> None:
         """Make every pair of an account fit for an exchange only."""

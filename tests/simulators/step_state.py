@@ -22,10 +22,15 @@ def new_number() -> str:
 
 @dataclass(eq=False)
 class Account:
-    """A login on one device. `pairs` are the token pairs that the site takes; `search` is the account's setting."""
+    """A login on one device.
+
+    `pairs` are the token pairs that the site takes; `token` is what its user has copied; `search` is the account's
+    setting.
+    """
 
     name: str
     device: str
+    token: str = ""
     pairs: list[str] = field(default_factory=list)
     expired: bool = False
     search: bool = True

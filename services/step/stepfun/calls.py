@@ -1,24 +1,27 @@
 """The calls to stepfun.com."""
 
-import re
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 from services.step import refusals
-from services.step.dialect import UPLOAD_TIMEOUT, Dialect
+from services.step.dialect import UPLOAD_TIMEOUT, Dialect, Uploaded
 from services.step.models import Choice
 from services.step.session import StepCredential, StepSession, exchanged
+from services.step.site import StepSite
+from services.step.stepfun import pictures
 from shared.attachments import Attachment
+from shared.errors import RequestRefused
 from shared.terms import Conversation
+from shared.upstream.client import Answer, Upstream
 from shared.upstream.multipart import Field, File, encode
-from shared.upstream.shapes import text_of
+from shared.upstream.shapes import as_object, text_of
 
 REFRESH = "/passport/proto.api.passport.v1.PassportService/RefreshToken"
 AGENT = "/api/agent/capy.agent.v1.AgentService"
 RESOURCE = "/api/resource"
-
-_ID = re.compile(r"[0-9A-Za-z_-]{4,64}")
 
 
 class Stepfun(Dialect):
@@ -27,9 +30,9 @@ class Stepfun(Dialect):
     ask_path = f"{AGENT}/ChatStream"
     page_headers: ClassVar[Mapping[str, str]] = {"Oasis-Language": "zh", "Canary": "false"}
 
-    def read_id(self, text: str) -> Conversation | None:
-        """Read letters, digits and hyphens."""
-        return Conversation(text) if _ID.fullmatch(text) else None
+    def __init__(self, site: StepSite, upstream: Upstream, base: str) -> None:
+        super().__init__(site, upstream, base)
+        self._measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="picture")
 
     async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
         """Refresh the pair."""
@@ -40,10 +43,11 @@ class Stepfun(Dialect):
             headers=self.headers(credential.device, credential.pair),
             body=b"{}",
         )
-        tokens = refusals.accepted(answer, exchanging=True)
-        return exchanged(tokens, credential, now=time.time(), lifetime=self.site.session_lifetime, moves=True)
+        tokens = refusals.accepted(answer, refusals.TOKEN)
+        lifetime = self.site.session_lifetime
+        return exchanged(tokens, credential, now=time.time(), lifetime=lifetime, cookies=_cookies(answer))
 
-    async def upload(self, session: StepSession, file: Attachment) -> Mapping[str, Any]:
+    async def upload(self, session: StepSession, file: Attachment) -> Uploaded:
         """Upload a file to where its kind belongs."""
         kind, scene, path = (
             ("image", "image", "image") if file.type.startswith("image/") else ("doc", "file", "document")
@@ -63,16 +67,21 @@ class Stepfun(Dialect):
             body=body,
             timeout=UPLOAD_TIMEOUT,
         )
-        return {"resource": _resource(kind, refusals.accepted(answer), file)}
+        uploaded = refusals.accepted(answer, refusals.NOTHING)
+        sizes = await self._sizes(uploaded, file) if kind == "image" else {}
+        return Uploaded({"resource": _resource(kind, uploaded, file, sizes)})
+
+    async def read(self, session: StepSession, files: Sequence[Uploaded]) -> None:
+        """Do nothing: the site has read what it has taken."""
 
     async def switch(self, session: StepSession, *, search: bool) -> None:
         """Do nothing: the message says whether to search."""
 
     async def begin(self, session: StepSession) -> Conversation:
         """Create a session of the agent."""
-        created = await self.call(session, f"{AGENT}/CreateChatSession", {}, kind="create")
-        inner = created.get("chatSession")
-        return Conversation(text_of(inner if isinstance(inner, dict) else created, "chatSessionId"))
+        answer = await self.call(session, f"{AGENT}/CreateChatSession", {}, kind="create")
+        created = refusals.accepted(answer, refusals.NOTHING)
+        return Conversation(refusals.chat_id(as_object(created.get("chatSession")) or created, "chatSessionId"))
 
     def message(
         self, conversation: Conversation, text: str, choice: Choice, attachments: list[Mapping[str, Any]]
@@ -91,20 +100,32 @@ class Stepfun(Dialect):
         return {"message": {"chatSessionId": conversation.id, "content": content}, "config": config}
 
     async def forget(self, session: StepSession, conversation: Conversation) -> None:
-        """Delete a session of the agent."""
-        body = {"chatSessionIds": [conversation.id]}
+        """Delete a session of the agent, whose name clients of the site send in one form or the other."""
         path = f"{AGENT}/DeleteChatSession"
-        await self.call(session, path, body, kind="delete", page=f"/chats/{conversation.id}")
+        try:
+            await self.delete(session, conversation, path, {"chatSessionIds": [conversation.id]})
+        except RequestRefused:
+            await self.delete(session, conversation, path, {"chatSessionId": conversation.id})
+
+    async def _sizes(self, uploaded: Mapping[str, Any], file: Attachment) -> Mapping[str, int]:
+        """Give the `width` and `height` of a picture: those the site told, or else its own."""
+        told = {side: value for side in pictures.SIDES if type(value := uploaded.get(side)) is int and value > 0}
+        if len(told) == len(pictures.SIDES):
+            return told
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._measuring, pictures.sizes, file.data)
 
 
-def _resource(kind: str, uploaded: Mapping[str, Any], file: Attachment) -> dict[str, Any]:
-    """Give what names an uploaded file in a message; `width` and `height` are a picture's, if the site told them."""
+def _cookies(answer: Answer) -> Mapping[str, str]:
+    """Give the cookies that a reply sets."""
+    # Each has a header of its own, and a look-up by name would find one of them.
+    headers = [value for name, value in answer.headers.items() if name.lower() == "set-cookie"]
+    parts = [header.partition(";")[0].partition("=") for header in headers]
+    return {name.strip(): value.strip().strip('"') for name, _, value in parts}
+
+
+def _resource(kind: str, uploaded: Mapping[str, Any], file: Attachment, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Give what names an uploaded file in a message."""
     name = text_of(uploaded, "rid", "id")
-    sizes = {side: uploaded[side] for side in ("width", "height") if type(uploaded.get(side)) is int}
-    named = {
-        "rid": name,
-        "meta": {"filename": file.name, "mimeType": file.type},
-        "url": text_of(uploaded, "url"),
-        **(sizes if kind == "image" else {}),
-    }
-    return {kind: named, "rid": name}
+    meta = {"filename": file.name, "mimeType": file.type}
+    return {kind: {"rid": name, "meta": meta, "url": text_of(uploaded, "url"), **sizes}, "rid": name}

@@ -1,18 +1,17 @@
 """The calls to yuewen.cn."""
 
 import asyncio
-import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from services.step import refusals
-from services.step.dialect import UPLOAD_TIMEOUT, Dialect
+from services.step.dialect import UPLOAD_TIMEOUT, Dialect, Uploaded
 from services.step.models import Choice
 from services.step.session import StepCredential, StepSession, exchanged
 from shared.attachments import Attachment
-from shared.errors import UpstreamTimeout
+from shared.errors import AttachmentRefused
 from shared.terms import Conversation
 from shared.upstream.shapes import text_of
 
@@ -30,17 +29,11 @@ CHAT_NAME = "新会话"
 SIZE = "undefined"
 """What the site's page writes for a width and height it does not know, which is always."""
 
-_ID = re.compile(r"[0-9]{1,20}")
-
 
 class Yuewen(Dialect):
     """yuewen.cn."""
 
     ask_path = "/api/proto.chat.v1.ChatMessageService/SendMessageStream"
-
-    def read_id(self, text: str) -> Conversation | None:
-        """Read a number."""
-        return Conversation(text) if _ID.fullmatch(text) else None
 
     async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
         """Register the device anew with its old token."""
@@ -49,11 +42,11 @@ class Yuewen(Dialect):
         headers["Cookie"] = f"Oasis-Token={credential.pair}"
         headers["Oasis-Webid"] = headers.pop("Oasis-Webid")
         answer = await self.upstream.call("POST", self.base + REGISTER, kind="register", headers=headers, body=b"{}")
-        tokens = refusals.accepted(answer, exchanging=True)
+        tokens = refusals.accepted(answer, refusals.TOKEN)
         return exchanged(tokens, credential, now=time.time(), lifetime=self.site.session_lifetime)
 
-    async def upload(self, session: StepSession, file: Attachment) -> Mapping[str, Any]:
-        """Store a file and wait until it is read."""
+    async def upload(self, session: StepSession, file: Attachment) -> Uploaded:
+        """Store a file."""
         size = str(len(file.data))
         more = {"Stepchat-Meta-Width": SIZE, "Stepchat-Meta-Height": SIZE, "Stepchat-Meta-Size": size}
         answer = await self.upstream.call(
@@ -64,32 +57,36 @@ class Yuewen(Dialect):
             body=file.data,
             timeout=UPLOAD_TIMEOUT,
         )
-        name = text_of(refusals.accepted(answer), "id")
-        await self._read(session, name)
-        return {
+        attachment = {
             "attachmentType": file.type,
-            "attachmentId": name,
+            "attachmentId": text_of(refusals.accepted(answer, refusals.NOTHING), "id"),
             "name": file.name,
             "width": SIZE,
             "height": SIZE,
             "size": size,
         }
+        return Uploaded(attachment)
+
+    async def read(self, session: StepSession, files: Sequence[Uploaded]) -> None:
+        """Wait until the site has read all files, and then a while; those of an earlier try are not waited for."""
+        unread = [file for file in files if not file.read]
+        if not unread:
+            return
+        until = asyncio.get_running_loop().time() + self.site.file_limit
+        for file in unread:
+            await self._read(session, file.attachment["attachmentId"], until)
+        await asyncio.sleep(self.site.file_settle)
+        for file in unread:
+            file.read = True
 
     async def switch(self, session: StepSession, *, search: bool) -> None:
         """Switch the account's web search."""
-        answer = await self.upstream.call(
-            "POST",
-            self.base + SEARCH[search],
-            kind="switch",
-            headers=self.headers(session.device, session.pair),
-            body=b"{}",
-        )
-        refusals.switched(answer)
+        refusals.switched(await self.call(session, SEARCH[search], {}, kind="switch"))
 
     async def begin(self, session: StepSession) -> Conversation:
         """Create a chat."""
-        created = await self.call(session, CREATE, {"chatName": CHAT_NAME}, kind="create")
-        return Conversation(text_of(created, "chatId"))
+        answer = await self.call(session, CREATE, {"chatName": CHAT_NAME}, kind="create")
+        return Conversation(refusals.chat_id(refusals.accepted(answer, refusals.NOTHING), "chatId"))
 
     def message(
         self, conversation: Conversation, text: str, choice: Choice, attachments: list[Mapping[str, Any]]
@@ -107,15 +104,12 @@ class Yuewen(Dialect):
 
     async def forget(self, session: StepSession, conversation: Conversation) -> None:
         """Delete a chat."""
-        body = {"chatIds": [conversation.id]}
-        await self.call(session, DELETE, body, kind="delete", page=f"/chats/{conversation.id}")
+        await self.delete(session, conversation, DELETE, {"chatIds": [conversation.id]})
 
-    async def _read(self, session: StepSession, name: str) -> None:
-        """Wait until the site has read a file."""
+    async def _read(self, session: StepSession, name: str, until: float) -> None:
+        """Wait until the site has read a file, which at `until` (the loop's time) has taken too long."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + self.site.file_limit
         while refusals.still_reading(await self.call(session, FILE_STATUS, {"id": name}, kind="file")):
             if loop.time() > until:
-                raise UpstreamTimeout(f"The site did not read a file within {self.site.file_limit:g} seconds.")
+                raise AttachmentRefused(f"The site did not read a file within {self.site.file_limit:g} seconds.")
             await asyncio.sleep(self.site.file_pause)
-        await asyncio.sleep(self.site.file_settle)

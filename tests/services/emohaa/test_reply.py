@@ -48,18 +48,23 @@ BODIES: dict[str, tuple[str, list[object]]] = {
     "an end with more": ("data:a\n\ndata: [DONE] bye\n\ndata:late\n\ndata:[DONE]\n\n", ["a", True]),
     "an end inside a text": ("data:a[DONE]\n\n", ["a[DONE]"]),
     "no end": ("data:a\n\n", ["a"]),
-    "half an event": ("data:a\n\ndata:b", ["a"]),
-    "all but the blank line": ("data:a\n\ndata:b\n", ["a"]),
+    "half an event": ("data:a\n\ndata:b", ["a", UpstreamUnavailable]),
+    "all but the blank line": ("data:a\n\ndata:b\n", ["a", UpstreamUnavailable]),
+    "half an event without a text yet": ("data:a\n\ndata:", ["a", UpstreamUnavailable]),
     "an end without its blank line": ("data:a\n\ndata:[DONE]", ["a", True]),
-    "half an end": ("data:a\n\ndata:[DON", ["a"]),
+    "half an end": ("data:a\n\ndata:[DON", ["a", UpstreamUnavailable]),
+    "an error without its blank line": ('data:{"status":401}', [AccountExpired]),
+    "half an error": ('data:{"status":401', [UpstreamUnavailable]),
     "nothing": ("", []),
     "an error": ('data:a\n\ndata:{"status":429,"title":"Too Many Requests"}\n\ndata:b\n\n', ["a", AccountLimited]),
     "an error at once": ('data: {"status":401,"title":"Unauthorized","detail":"token invalid"}\n\n', [AccountExpired]),
     "a server's error": ('data:{"status":503.0}\n\n', [UpstreamUnavailable]),
+    "an error behind spaces": ('data:  {"status":429,"title":"Too Many Requests"}\n\n', [AccountLimited]),
     "an error of no known kind": ('data:{"status":418}\n\n', [RequestRefused]),
     "a text with braces": (
-        'data:{\n\ndata:{"status"\n\ndata:{"status":200}\n\ndata:{"status":"429"}\n\ndata:{"status":true}\n\ndata:[429]\n\n',
-        ["{", '{"status"', '{"status":200}', '{"status":"429"}', '{"status":true}', "[429]"],
+        "data: {\n\ndata:  {\n\n"
+        'data:{"status"\n\ndata:{"status":200}\n\ndata:{"status":"429"}\n\ndata:{"status":true}\n\ndata:[429]\n\n',
+        ["{", " {", '{"status"', '{"status":200}', '{"status":"429"}', '{"status":true}', "[429]"],
     ),
 }
 each_body = pytest.mark.parametrize(("body", "wanted"), BODIES.values(), ids=BODIES)

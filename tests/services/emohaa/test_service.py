@@ -108,7 +108,6 @@ async def test_spaces_and_marks_come_through(world: World) -> None:
     ("body", "outcome"),
     [
         (b"data:a\n\n", (200, "a", "length", None)),
-        (b"data:a\n\ndata:b", (200, "a", "length", None)),
         (b"data:a\n\ndata:[DONE]", (200, "a", "stop", None)),
         (b"data:a\n\ndata:[DONE] x\n\ndata:b\n\ndata:[DONE]\n\n", (200, "a", "stop", None)),
     ],
@@ -116,6 +115,14 @@ async def test_spaces_and_marks_come_through(world: World) -> None:
 async def test_endings(world: World, body: bytes, outcome: Any) -> None:
     world.site.script("chat", *[Events(body)] * 2)
     assert (await world.both("hi")).outcome == outcome
+    await world.deleted()
+
+
+@each_way
+async def test_an_event_cut_off_is_a_break(world: World, stream: bool) -> None:
+    world.site.script("chat", *[Events(b"data:a\n\ndata:b")] * 3)
+    told = await world.ask("hi", stream=stream)
+    assert told.outcome == ((200, "a", None) if stream else (502, "", None)) + ("upstream_unavailable",)
     await world.deleted()
 
 
@@ -246,10 +253,26 @@ async def test_conversations_of_nobody_and_of_others(world: World) -> None:
     assert (told.status, told.error["code"]) == (404, "conversation_not_found")
 
 
-@pytest.mark.parametrize("name", ["x", "680f1c2e9a4b7d3e5f60718a", UNKNOWN + "0", UNKNOWN + "\n", ""])
-async def test_what_is_no_id_opens_a_conversation_of_the_usual_kind(world: World, name: str) -> None:
+@pytest.mark.parametrize("name", ["x", "new", "a/1", "-1", "1" * 65, UNKNOWN + "\n", ""])
+async def test_what_is_no_id_opens_a_conversation(world: World, name: str) -> None:
     await world.both("hi", conversation_id=name)
-    await world.deleted()
+    assert world.kinds().count("open") == 2
+    await world.site.wait_for(lambda: len(world.site.live_conversations()) == 2 * (name == "new"))
+
+
+@pytest.mark.parametrize("name", [UNKNOWN.upper(), UNKNOWN.replace("-", ""), "1234567", "c-7", "c_7" + "x" * 61])
+async def test_every_id_the_site_gives_can_be_continued(world: World, name: str) -> None:
+    world.site.new_id = lambda: name
+    assert (await world.ask("U", conversation_id="new")).id == name
+    assert (await world.ask("V", conversation_id=name)).id == name
+    assert world.site.conversations[name].turns == ["user:U\n", "user:V\n"]
+
+
+@pytest.mark.parametrize("name", ["new", "none", "1" * 65, "../1", "a b1"])
+async def test_an_id_that_could_not_be_continued_is_refused(world: World, name: str) -> None:
+    world.site.new_id = lambda: name
+    world.errors = ["upstream_changed"]
+    assert (await world.ask("U", conversation_id="new")).outcome == (502, "", None, "upstream_changed")
 
 
 async def test_a_deletion_is_tried_again_and_one_that_was_done_is_done(

@@ -11,6 +11,7 @@ from services.step.reply import StepDecoder
 from shared.deltas import Cite, Delta, Failed, Finish, Reference, Text, Thinking, Unknown
 from shared.errors import (
     AccountLimited,
+    ConversationUnknown,
     RequestRefused,
     SessionRefused,
     SiteError,
@@ -73,6 +74,7 @@ SEARCH = [
     said("详见来源<unknown_9>。"),
     DONE,
 ]
+SLOW = {"code": "resource_exhausted", "message": "slow"}
 LIMITED = [START, said("开头"), failure("resource_exhausted", "request too frequent, try later")]
 
 TRANSCRIPTS: list[tuple[list[Any], list[Any]]] = [
@@ -145,16 +147,35 @@ CASES: list[tuple[list[Any], list[Any]]] = [
     # What ends an answer.
     ([said("a"), end()], [Text("a"), Finish()]),
     ([said("a"), end({"metadata": {"x": ["y"]}})], [Text("a"), Finish()]),
+    ([said("a"), framed(b"", 2)], [Text("a"), Finish()]),
+    ([said("a"), framed(b"", 3)], [Text("a"), Finish()]),
     ([said("a")], [Text("a")]),
     ([DONE, said("late"), failure("internal", "late")], [Finish()]),
     ([{"textEvent": {"text": "a"}, "doneEvent": {}}], [Text("a"), Finish()]),
     ([{"doneEvent": {}, "textEvent": {"text": "a"}}], [Text("a"), Finish()]),
+    (
+        [{"doneEvent": {}, "textEvent": {"text": "a<web_1>"}, **found(SHANGHAI)}],
+        [FIRST, Text("a"), Cite("web_1"), Finish()],
+    ),
+    ([{"textEvent": {"text": "a"}, "reasoningEvent": {"text": "b"}}], [Thinking("b"), Text("a")]),
     ([{"doneEvent": None}, said("a"), DONE], [Text("a"), Finish()]),
     ([], []),
     # What refuses.
     ([{"error": {"code": "unauthenticated", "message": "token is missing"}}, said("late")], [SessionRefused]),
     ([{"error": {"code": "invalid_argument"}, "textEvent": {"text": "a"}}], [RequestRefused]),
     ([{"error": {"code": 8, "message": "no"}}], [RequestRefused]),
+    ([{"error": {"code": 0, "message": "no"}}, DONE], [Unknown("error"), Finish()]),
+    ([{"doneEvent": {}, "error": {"code": "internal"}}], [UpstreamUnavailable]),
+    ([SLOW, said("late")], [AccountLimited]),
+    ([end(SLOW)], [AccountLimited]),
+    ([said("a"), end(SLOW)], [Text("a"), AccountLimited]),
+    ([{"code": "not_found", "message": "chat session not found"}], [ConversationUnknown]),
+    ([{"code": 5}, {"code": ""}, {"code": None}, DONE], [Unknown("code"), Unknown("code"), Finish()]),
+    ([{"data": {"event": {"error": SLOW}}}, said("late")], [AccountLimited]),
+    ([{"data": {"event": SLOW}}, said("late")], [AccountLimited]),
+    ([end({"data": {"event": {"error": {"message": "x"}}}})], [UpstreamUnavailable]),
+    ([{"data": {"event": {"error": {"message": "x"}}}}, said("a"), DONE], [Unknown("error"), Text("a"), Finish()]),
+    ([{"error": SLOW, "data": {"event": {"textEvent": {"text": "late"}}}}], [AccountLimited]),
     ([{"error": {"message": "x"}}, said("a"), DONE], [Unknown("error"), Text("a"), Finish()]),
     ([{"error": None}, said("a"), DONE], [Text("a"), Finish()]),
     ([said("a"), end({"error": {"message": "x"}})], [Text("a"), UpstreamUnavailable]),

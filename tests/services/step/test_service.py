@@ -226,6 +226,32 @@ async def test_a_conversation_nobody_knows(world: World) -> None:
     assert world.kinds() == ["register", "send"] * 2
 
 
+@pytest.mark.parametrize("name", ["12345", "1" * 64, "c-abc", "F73F02E6-6b43-4a46-ac24-3a9ea8d15145", "a_b-c"])
+@pytest.mark.parametrize("dialect", ["yuewen", "stepfun"])
+async def test_every_name_the_site_gives_a_chat_can_be_continued(dialect: str, name: str) -> None:
+    async with World.start(STEP_DIALECT=dialect) as world:
+        world.site.new_chat = lambda: name[dialect == "stepfun" :]
+        chat = (await world.whole("一", conversation_id="new")).conversation_id
+        assert (await world.whole("二", conversation_id=chat)).conversation_id == chat
+        assert world.site.chats[str(chat)].turns[1:] == ["二"]
+        world.kept = 1
+
+
+@pytest.mark.parametrize("name", ["new", "none", "../12345", "1" * 65, "a b c d", "12345\n"])
+async def test_a_name_that_could_not_be_continued_is_refused(world: World, name: str) -> None:
+    world.site.new_chat = lambda: name
+    world.errors = ["upstream_changed"]
+    assert (await world.whole("一", conversation_id="new")).outcome == (502, "", None, "upstream_changed")
+    world.kept = 1
+
+
+@pytest.mark.parametrize("name", ["", "1234", "a/1234", "12 345", "12345\n", "1" * 65])
+async def test_what_is_no_name_opens_a_chat(world: World, name: str) -> None:
+    await world.whole("hi", conversation_id=name)
+    assert world.kinds().count("create") == 1
+    await world.deleted()
+
+
 async def test_conversations_kept() -> None:
     async with World.start(KEEP_CONVERSATIONS="1") as world:
         await world.both("一")
@@ -300,17 +326,32 @@ async def test_a_file_the_site_cannot_read(world: World, status: int) -> None:
     assert "create" not in world.kinds()
 
 
+async def test_a_file_in_a_state_of_another_form(world: World) -> None:
+    world.site.script("file_status", Reply({"fileStatus": [1], "needFurtherCall": False}))
+    world.errors = ["upstream_changed"]
+    assert (await world.whole(ATTACHED)).outcome == (502, "", None, "upstream_changed")
+
+
 async def test_a_file_the_site_does_not_get_done() -> None:
-    async with World.start(STEP_FILE_LIMIT="0", RETRIES="0") as world:
+    async with World.start(STEP_FILE_LIMIT="0") as world:
         world.site.file_statuses = ((1, True),)
         told = await world.whole(ATTACHED)
-        assert (told.status, told.code) == (504, "upstream_timeout")
+        assert (told.status, told.code) == (400, "invalid_attachment")
+        assert world.kinds() == ["register", "storage", "file_status"]
 
 
-async def test_a_look_at_a_file_that_fails_is_tried_again(world: World) -> None:
-    world.site.script("file_status", server_error(500))
-    told = await world.whole(ATTACHED)
-    assert told.status == 200
+@pytest.mark.parametrize("fault", [server_error(500), Cut(None), Reply({"code": "unauthenticated"}, 401)])
+async def test_a_look_at_a_file_that_fails_does_not_store_it_again(world: World, fault: Fault) -> None:
+    world.site.script("file_status", Pass(), fault)
+    assert (await world.whole(ATTACHED)).status == 200
+    assert len(world.site.calls_of("storage")) == 1
+
+
+async def test_files_that_were_read_are_not_waited_for_again(world: World) -> None:
+    world.site.script("create", server_error(), server_error())
+    assert (await world.whole([*ATTACHED, *ATTACHED])).status == 200
+    assert len(world.site.calls_of("storage")) == 2
+    assert len(world.site.calls_of("file_status")) == 6
 
 
 async def test_a_file_is_uploaded_once_for_each_account(world: World) -> None:
@@ -377,6 +418,9 @@ async def test_all_who_wait_for_an_exchange_share_its_failure(world: World) -> N
     [
         (Reply({"code": "permission_denied", "message": "need sign in"}, 403), 403, "account_barred"),
         (Reply({"code": "CODE_ACCOUNT_NEED_SIGN_IN", "message": ""}, 403), 403, "account_barred"),
+        (Reply("CODE_ACCOUNT_NEED_SIGN_IN", 403, "text/plain"), 403, "account_barred"),
+        (Reply({"error": {"code": "permission_denied", "message": "no"}}), 403, "account_barred"),
+        (Reply(failure("permission_denied", "no"), 403, "application/connect+json"), 403, "account_barred"),
         (Reply({"code": "resource_exhausted", "message": "slow"}, headers=(("Retry-After", "7"),)), 429,
          "rate_limit_exceeded"),
         (Reply({"code": "invalid_argument", "message": "prompt exceed max len 9"}), 400, "request_refused"),
@@ -385,6 +429,7 @@ async def test_all_who_wait_for_an_exchange_share_its_failure(world: World) -> N
         (Reply({}), 502, "upstream_changed"),
         (html(502), 502, "upstream_unavailable"),
         (html(), 502, "upstream_unavailable"),
+        (html(403), 502, "upstream_unavailable"),
         (Reply(b""), 502, "upstream_unavailable"),
         (Cut(None), 502, "upstream_unavailable"),
     ],
@@ -401,6 +446,25 @@ async def test_refusals_before_the_answer(fault: Fault, status: int, code: str, 
         world.kept = int(where == "create" and isinstance(fault, Cut))
         await world.site.wait_for(lambda: len(world.site.live_conversations()) == world.kept)
         assert len(world.site.calls_of("delete")) == (where == "send")
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "code"),
+    [
+        ("register", 502, "upstream_changed"),
+        ("create", 502, "upstream_changed"),
+        ("switch", 502, "upstream_changed"),
+        ("storage", 502, "upstream_changed"),
+        ("file_status", 400, "invalid_attachment"),
+        ("send", 404, "conversation_not_found"),
+    ],
+)
+async def test_what_the_site_does_not_find(world: World, where: str, status: int, code: str) -> None:
+    world.site.script(where, Reply({"code": "not_found", "message": "no such thing"}, 404))
+    world.errors = [code] * (code == "upstream_changed")
+    told = await world.whole(ATTACHED, model="step-search")
+    assert (told.status, told.code) == (status, code)
+    await world.deleted()
 
 
 async def test_a_page_instead_of_the_reply_is_tried_again(world: World) -> None:
@@ -494,8 +558,7 @@ async def test_however_the_answer_comes(world: World, fault: Fault) -> None:
 async def test_what_is_unknown_is_counted(world: World) -> None:
     world.site.script("send", Frames({"newEvent": {}}, said("a"), DONE))
     assert (await world.whole("hi")).content == "a"
-    async with world.house.client.get(f"{world.house.url}/metrics") as response:
-        assert "newEvent" in await response.text()
+    assert "newEvent" in await world.scrape()
 
 
 async def test_a_client_that_leaves(world: World) -> None:
@@ -516,6 +579,15 @@ async def test_a_deletion_that_fails_is_tried_again(world: World, monkeypatch: p
     await world.whole("hi")
     await world.deleted()
     assert len(world.site.calls_of("delete")) == 2
+
+
+async def test_a_deletion_that_is_answered_with_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.cleanup.FORGET_PAUSES", (0.0,))
+    async with World.start() as world:
+        world.site.script("delete", Reply(b""))
+        await world.whole("hi")
+        world.kept = 1
+    assert len(world.site.calls_of("delete")) == 1
 
 
 async def test_a_prompt_that_is_too_long(world: World) -> None:

@@ -99,12 +99,45 @@ def test_a_guest_in_the_place_of_a_user_is_refused() -> None:
     assert session.guest
 
 
-@pytest.mark.parametrize(("moves", "device"), [(False, "D"), (True, DEVICE)])
-def test_a_pair_may_be_for_another_device(moves: bool, device: str) -> None:
-    session, newest = exchanged(pair(refresh=REFRESH), OWN, now=NOW, lifetime=500, moves=moves)
-    assert session.device == newest.device == device
-    session, _ = exchanged(pair(), OWN, now=NOW, lifetime=500, moves=moves)
-    assert session.device == "D"
+@pytest.mark.parametrize(
+    ("payload", "cookies", "token"),
+    [
+        (pair(refresh=REFRESH), None, f"D@A1...{REFRESH}"),
+        (pair(refresh=REFRESH), {}, f"{DEVICE}@A1...{REFRESH}"),
+        (pair(), {}, "D@A1...R1"),
+        (pair(), {"Oasis-Webid": "D2"}, "D2@A1...R1"),
+        (pair(refresh=REFRESH), {"Oasis-Webid": "D2"}, f"D2@A1...{REFRESH}"),
+        (pair(), {"Oasis-Token": "A2...R2"}, "D@A1...R1"),
+        (pair(), {"Oasis-Token": "A2...R2", "Oasis-Webid": "D2"}, "D2@A2...R2"),
+        ({}, {"Oasis-Token": "A2...R2"}, "D@A2...R2"),
+        ({}, {"Oasis-Token": f"A2...{REFRESH}"}, f"{DEVICE}@A2...{REFRESH}"),
+        ({}, {"Oasis-Token": "A2...R2", "Oasis-Webid": "D2"}, "D2@A2...R2"),
+        ({"accessToken": {"duration": 1000}}, {"Oasis-Token": "A2...R2"}, "D@A2...R2"),
+        # What is taken back, or cannot be read.
+        (pair(), {"Oasis-Token": "", "Oasis-Webid": ""}, "D@A1...R1"),
+        (pair(), {"Oasis-Token": "A2", "Oasis-Webid": "D2"}, "D2@A1...R1"),
+        (pair(), {"Oasis-Token": "A2...", "Oasis-Webid": "D 2"}, "D@A1...R1"),
+        (pair(), {"Oasis-Token": "A2...R@2", "Oasis-Webid": "D2@"}, "D@A1...R1"),
+    ],
+)
+def test_a_pair_and_its_device(payload: dict[str, Any], cookies: dict[str, str] | None, token: str) -> None:
+    session, newest = exchanged(payload, OWN, now=NOW, lifetime=500, cookies=cookies)
+    assert newest == read_credential(token)
+    assert (session.device, session.pair) == (newest.device, newest.pair)
+    assert session.pair not in repr((session, newest))
+    assert session.expires_at - NOW == pytest.approx(900 if "duration" in payload.get("accessToken", {}) else 450)
+
+
+@pytest.mark.parametrize("cookies", [None, {}, {"Oasis-Webid": "D2"}, {"Oasis-Token": "A2"}, {"Oasis-Token": "...R2"}])
+def test_cookies_that_are_no_pair(cookies: dict[str, str] | None) -> None:
+    with pytest.raises(AccountExpired):
+        exchanged({}, OWN, now=NOW, lifetime=500, cookies=cookies)
+
+
+def test_a_guest_in_a_cookie_is_refused_too() -> None:
+    guest = jwt({"activated": False})
+    with pytest.raises(AccountExpired, match="nobody"):
+        exchanged({}, OWN, now=NOW, lifetime=500, cookies={"Oasis-Token": f"{guest}...R2"})
 
 
 @pytest.mark.parametrize("text", ["", "A0", "a.b.c", "..", "a.W10.c", "a.bnVsbA.c", "a.é.c", "a.b"])

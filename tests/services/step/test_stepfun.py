@@ -1,8 +1,10 @@
 """The same, in the dialect of stepfun.com."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from services.step.dialect import Ask
@@ -15,9 +17,11 @@ from shared.settings import Settings
 from shared.terms import Conversation
 from shared.upstream.client import Upstream
 from tests.answers import data_url
+from tests.services.step.test_pictures import picture
 from tests.services.step.world import World, headers_of
-from tests.simulators import Reply
+from tests.simulators import Pass, Reply
 from tests.simulators.step import Frames, failure
+from tests.simulators.step import StepSite as SimulatedStep
 from tests.simulators.step_checks import CONSTANT_HEADERS
 
 BASE = "https://www.stepfun.com"
@@ -91,6 +95,26 @@ async def test_a_chat(world: World) -> None:
     assert delete.body == f'{{"chatSessionIds":["{told.conversation_id}"]}}'.encode()
 
 
+async def test_a_session_is_deleted_by_either_form_of_its_name(world: World) -> None:
+    world.site.session_name = "chatSessionId"
+    name = (await world.whole("hi")).conversation_id
+    await world.deleted()
+    assert [orjson.loads(call.body) for call in world.site.calls_of("delete_session")] == [
+        {"chatSessionIds": [name]},
+        {"chatSessionId": name},
+    ]
+
+
+async def test_a_deletion_refused_in_both_forms_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.cleanup.FORGET_PAUSES", (0.0,))
+    invalid = Reply({"code": "invalid_argument", "message": "no"})
+    world.site.session_name = "chatSessionId"
+    world.site.script("delete_session", Pass(), invalid)
+    await world.whole("hi")
+    await world.deleted()
+    assert len(world.site.calls_of("delete_session")) == 4
+
+
 async def test_search_by_model_name(world: World) -> None:
     off, on = [await world.both("天气", model=f"step-{way}search") for way in ("no", "")]
     assert "weather.example" not in off.content
@@ -108,18 +132,29 @@ async def test_a_conversation_goes_on(world: World) -> None:
 
 async def test_files_and_images(world: World) -> None:
     parts = [
-        {"type": "image_url", "image_url": {"url": data_url(PNG, "image/png")}},
+        {"type": "image_url", "image_url": {"url": data_url(picture("JPEG", 4, 5), "image/jpeg")}},
+        {"type": "image_url", "image_url": {"url": data_url(PNG)}},
         {"type": "file", "file": {"filename": "报告.pdf", "file_data": data_url(b"%PDF-1.4 x", "application/pdf")}},
         {"type": "text", "text": "看"},
     ]
     told = await world.whole(parts)
-    image, document = (
+    image, unreadable, document = (
         one["resource"]
         for one in world.messages("chat_stream")[0]["message"]["content"]["userMessage"]["qa"]["attachments"]
     )
-    assert image["image"]["meta"]["mimeType"] == "image/png"
+    assert list(image) == ["image", "rid"]
+    assert list(image["image"]) == ["rid", "meta", "url", "width", "height"]
+    assert image["image"]["meta"]["mimeType"] == "image/jpeg"
+    assert (image["image"]["width"], image["image"]["height"]) == (4, 5)
+    assert list(unreadable["image"]) == ["rid", "meta", "url"]
     assert document["doc"]["meta"] == {"filename": "报告.pdf", "mimeType": "application/pdf"}
     assert "报告.pdf" in told.content
+
+
+async def test_the_sizes_of_a_picture_that_the_site_knows(world: World) -> None:
+    world.site.sizes = {"width": 2, "height": 3}
+    image = {"type": "image_url", "image_url": {"url": data_url(PNG)}}
+    assert (await world.whole([image, {"type": "text", "text": "看"}])).status == 200
 
 
 async def test_the_pair_rotates(world: World) -> None:
@@ -129,6 +164,31 @@ async def test_the_pair_rotates(world: World) -> None:
     assert (await world.whole("二")).status == 200
     cookies = [call.headers["Cookie"].partition(";")[0] for call in world.site.calls_of("refresh")]
     assert cookies == [f"Oasis-Token={pair}" for pair in world.site.accounts["ann"].pairs[:2]]
+
+
+async def test_the_account_moves_to_another_device(world: World) -> None:
+    world.site.account("ann")
+    account = world.site.accounts["ann"]
+    old = account.device
+    world.site.moves = True
+    assert (await world.whole("一")).status == 200
+    await world.deleted()
+    assert account.device != old
+    assert [call.headers["Cookie"] for call in world.site.calls] == [
+        f"Oasis-Token={account.pairs[0]}; Oasis-Webid={old}",
+        *[f"Oasis-Token={account.pairs[1]}; Oasis-Webid={account.device}"] * 3,
+    ]
+
+
+async def test_a_moved_account_outlives_a_restart(tmp_path: Path) -> None:
+    site = SimulatedStep()
+    site.retire_old = site.moves = True
+    for _ in range(3):
+        async with World.start(site, STEP_DIALECT="stepfun", STATE_FILE=str(tmp_path / "state")) as world:
+            assert (await world.whole("一")).status == 200
+            await world.deleted()
+    sent = [call.headers["Cookie"].partition(";")[0] for call in site.calls_of("refresh")]
+    assert sent == [f"Oasis-Token={pair}" for pair in site.accounts["ann"].pairs[:3]]
 
 
 async def test_refusals(world: World) -> None:
