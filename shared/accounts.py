@@ -12,9 +12,9 @@ from attrs import define, field, frozen
 
 from shared import errors
 from shared.common.contract import ADDRESS, Alone, Changed, Common, Cooldown, News
-from shared.logs import protect
 from shared.metrics import Metrics
 from shared.openai.errors import NoToken
+from shared.redaction import protect
 from shared.sessions import Exchange, Sessions
 from shared.settings import Settings
 from shared.slots import Slots

@@ -1,6 +1,7 @@
 """All that one running service is made of, and its life from start to drained."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
@@ -37,6 +38,9 @@ ERROR_FRAME_TIMEOUT = 5.0
 
 KEEP = frozenset({"new", "none"})
 """What a client sends as `conversation_id` to open a conversation that is kept."""
+
+_ID = re.compile("[!-~]{1,256}")
+"""What a `conversation_id` that a service handed out can look like."""
 
 
 class Service:
@@ -92,11 +96,10 @@ class Service:
         if conversation_id in KEEP:
             return None, True, False
         conversation = self.provider.read_id(conversation_id) if conversation_id else None
-        if conversation is None:
-            return None, self.settings.keep_conversations, False
-        owner = await self._owners.find(conversation.id)
+        # What was handed out here is known, whatever form the site gave it.
+        owner = await self._owners.find(conversation_id) if _ID.fullmatch(conversation_id) else None
         if owner is None:
-            return conversation, True, False
+            return conversation, conversation is not None or self.settings.keep_conversations, False
         mine = any(account.digest == owner.account for account in caller.accounts)
         if owner.api_key != caller.api_key or not mine:
             raise ConversationUnknown
@@ -106,7 +109,7 @@ class Service:
         """Give the tries of one request; a continued conversation never leaves the account that owns it."""
         candidates: Sequence[Account[Any, Any]] = caller.accounts
         if conversation is not None and owner_known:
-            owner = self._owners.get(conversation.id)
+            owner = self._owners.get(self.provider.write_id(conversation))
             candidates = [a for a in candidates if owner is None or a.digest == owner.account]
         return Tries(
             self.accounts,
@@ -120,7 +123,8 @@ class Service:
 
     async def keep(self, caller: Caller, account: Account[Any, Any], conversation: Conversation) -> None:
         """Remember who owns a kept conversation, and its newest tip."""
-        await self._owners.put(conversation.id, Owner(account.digest, caller.api_key, conversation))
+        owner = Owner(account.digest, caller.api_key, conversation)
+        await self._owners.put(self.provider.write_id(conversation), owner)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

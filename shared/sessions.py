@@ -11,7 +11,7 @@ import orjson
 
 from shared.common.contract import Alone, Common
 from shared.errors import AccountExpired, SessionRefused
-from shared.logs import protect
+from shared.redaction import protect
 from shared.state import CredentialFile
 from shared.terms import Credential, Session
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from shared.reply import FrameStream, Reply
 from shared.terms import Conversation, Credential, Model, TokenSession
 from shared.upstream.client import Answer
 from shared.upstream.sse import EVENT_STREAM, SseFramer
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class Emohaa(Provider[Credential, TokenSession]):
@@ -40,8 +43,8 @@ class Emohaa(Provider[Credential, TokenSession]):
         return TokenSession(math.inf, credential.token), credential
 
     def read_id(self, text: str) -> Conversation | None:
-        """Read what the site calls a conversation."""
-        return Conversation(text) if refusals.ID.fullmatch(text) else None
+        """Read a UUID."""
+        return Conversation(text) if _ID.fullmatch(text) else None
 
     def check_chat(self, request: ChatRequest) -> None:
         """Refuse what is too long for any address."""

@@ -38,7 +38,7 @@ _BY_STATUS: Mapping[float, type[SiteError]] = {
 
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
-ID = re.compile(r"(?=.*[0-9])[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+_ID = re.compile(r"(?=.*[0-9])[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 """A conversation's id: a UUID as far as known; a word without a digit says something else."""
 
 
@@ -76,7 +76,7 @@ def said(answer: Answer, *, named: bool = False) -> Any:
     if value.startswith("<"):
         raise UpstreamUnavailable(AWAY)
     # Most replies are nothing or a bare id: to find that these are no JSON takes longer than the rest of it.
-    if value and not ID.fullmatch(value):
+    if value and not _ID.fullmatch(value):
         with suppress(ValueError):
             value = loads(value)
     error = problem(value, answer.status, answer.retry_after)
@@ -91,7 +91,7 @@ def conversation_id(answer: Answer) -> str:
     """Give the id of a new conversation: bare text, a JSON string, or the `id` of an object; else raise."""
     value = said(answer)
     name = str(value.get("id") if isinstance(value, dict) else value)
-    if not ID.fullmatch(name):
+    if not _ID.fullmatch(name):
         raise _unknown(value)
     return name
 

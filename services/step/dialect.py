@@ -1,5 +1,6 @@
 """What the two protocols of the site have in common: which calls there are, and the headers around each."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -43,6 +44,8 @@ class Uploaded:
 class Dialect(ABC):
     """One protocol of the site."""
 
+    chat: ClassVar[re.Pattern[str]]
+    """What it calls a chat, as far as known."""
     ask_path: ClassVar[str]
     page_headers: ClassVar[Mapping[str, str]] = {}
     """What its page sends besides what both pages send."""

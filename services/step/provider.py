@@ -7,7 +7,7 @@ from functools import partial
 from services.step.dialect import Dialect
 from services.step.models import choice
 from services.step.prompt import prompt
-from services.step.refusals import CHAT, ID, refusal
+from services.step.refusals import CHAT, refusal
 from services.step.reply import StepDecoder
 from services.step.session import StepAccount, StepCredential, StepLease, StepSession, read_credential
 from services.step.site import StepSite
@@ -64,7 +64,7 @@ class Step(Provider[StepCredential, StepSession]):
 
     def read_id(self, text: str) -> Conversation | None:
         """Read what the site calls a chat."""
-        return Conversation(text) if ID.fullmatch(text) else None
+        return Conversation(text) if self._dialect.chat.fullmatch(text) else None
 
     def has_model(self, name: str) -> bool:
         """Know the listed names, with a switch too, and those of the settings."""

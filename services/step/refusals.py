@@ -80,8 +80,8 @@ _BY_STATUS: Mapping[int, type[SiteError]] = {
 }
 """For a reply without a code of its own."""
 
-ID = re.compile("[0-9A-Za-z_-]{5,64}")
-"""What the site calls a chat: a number, as far as known. What clients call one that is to be opened is shorter."""
+_ID = re.compile("[0-9A-Za-z_-]{1,64}")
+"""What the site may call a chat."""
 
 SUCCESS = "RESULT_CODE_SUCCESS"
 
@@ -139,9 +139,9 @@ def accepted(answer: Answer, named: Named) -> Mapping[str, Any]:
 
 
 def chat_id(said: Mapping[str, Any], name: str) -> str:
-    """Give the id of a new chat; raise `UpstreamChanged` when it is none that a client could continue with."""
+    """Give the id of a new chat; raise `UpstreamChanged` when it is none."""
     found = text_of(said, name)
-    if not ID.fullmatch(found):
+    if not _ID.fullmatch(found):
         raise unknown_shape(said)
     return found
 

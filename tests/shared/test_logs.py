@@ -11,7 +11,7 @@ import pytest
 import structlog
 from attrs import evolve
 
-from shared import logs
+from shared import logs, redaction
 from shared.errors import UpstreamUnavailable
 from shared.settings import Settings
 
@@ -32,7 +32,7 @@ class Broken(io.StringIO):
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Logging is the process's: give it back as it was, and secrets of one test are none of the next."""
-    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+    monkeypatch.setattr(redaction, "_secrets", redaction._Secrets())
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     root = logging.getLogger()
@@ -178,7 +178,7 @@ def test_what_json_cannot_hold_is_still_a_line(value: Any) -> None:
     "secret", ["fake-9", "12345-fakefakefakefake", 'fake\'s "own" \\ word', "fake;a=%b c", "fake 秘密"]
 )
 def test_a_protected_secret_is_found_wherever_it_is(secret: str, wrap: Callable[[str], Any]) -> None:
-    logs.protect(secret)
+    redaction.protect(secret)
     log = Log()
     log.logger.info("line", value=wrap(secret))
     assert "fake" not in log.text
@@ -241,7 +241,7 @@ def raise_chain(secret: str) -> None:
     ],
 )
 def test_exceptions_are_whole_and_redacted(raiser: Callable[[str], None], parts: list[str]) -> None:
-    logs.protect("fake-word")
+    redaction.protect("fake-word")
     log = Log()
     try:
         raiser("fake-word")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import logs
+from shared import logs, redaction
 
 JWT = "eyJmYWtl.eyJmYWtlIjoxfQ.fake-signature"
 HEX = "0123456789abcdef" * 3
@@ -13,7 +13,7 @@ BASE64 = "QUJDRkFLRQ0KZmFrZSBmYWtlIGZha2UgZmFrZQ0+/xyz123=="
 
 @pytest.fixture(autouse=True)
 def _nothing_protected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+    monkeypatch.setattr(redaction, "_secrets", redaction._Secrets())
 
 
 @pytest.mark.parametrize(
@@ -65,21 +65,21 @@ def _nothing_protected(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_texts_are_redacted(text: str, clean: str) -> None:
-    redacted = logs.redact(text)
+    redacted = redaction.redact(text)
     assert redacted == clean
-    assert logs.redact(redacted) == redacted
+    assert redaction.redact(redacted) == redacted
 
 
 def test_the_parts_of_a_secret_are_secret() -> None:
-    logs.protect("123456-fakefakefakefake")
-    assert logs.redact("sid fakefakefakefake of 123456") == "sid [redacted] of 123456"
-    assert logs.redact("%66 123456%2Dfake") == "%66 123456%2Dfake"
+    redaction.protect("123456-fakefakefakefake")
+    assert redaction.redact("sid fakefakefakefake of 123456") == "sid [redacted] of 123456"
+    assert redaction.redact("%66 123456%2Dfake") == "%66 123456%2Dfake"
 
 
 def test_overlapping_secrets_leave_nothing() -> None:
     for secret in ("abcdefgh", "efghijkl", "abcdefghijklmnop", "abcdef"):
-        logs.protect(secret)
-    assert logs.redact("<abcdefghijklmnop> <abcdefghijkl> <abcdefg>") == "<[redacted]> <[redacted]> <[redacted]g>"
+        redaction.protect(secret)
+    assert redaction.redact("<abcdefghijklmnop> <abcdefghijkl> <abcdefg>") == "<[redacted]> <[redacted]> <[redacted]g>"
 
 
 @given(
@@ -87,39 +87,39 @@ def test_overlapping_secrets_leave_nothing() -> None:
     st.text("ab- ", max_size=60),
 )
 def test_few_or_many_secrets_none_is_left(secrets: list[str], text: str) -> None:
-    registry = logs._Secrets()
+    registry = redaction._Secrets()
     for secret in secrets:
         registry.add(secret)
     masked = registry.mask(text)
-    assert not [secret for secret in secrets if secret in masked.replace(logs.MASK, "|")]
+    assert not [secret for secret in secrets if secret in masked.replace(redaction.MASK, "|")]
     assert masked == text or any(secret in text for secret in secrets)
 
 
 def test_short_secrets_are_left_alone() -> None:
-    logs.protect("info")
-    logs.protect("")
-    assert logs.redact("info of it") == "info of it"
+    redaction.protect("info")
+    redaction.protect("")
+    assert redaction.redact("info of it") == "info of it"
 
 
 def test_the_oldest_secrets_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_SECRETS_LIMIT", 3)
+    monkeypatch.setattr(redaction, "_SECRETS_LIMIT", 3)
     for secret in ("fake-1", "fake-2", "fake-3", "fake-1", "fake-4"):
-        logs.protect(secret)
-    assert logs.redact("fake-1 fake-2 fake-3 fake-4") == "[redacted] fake-2 [redacted] [redacted]"
+        redaction.protect(secret)
+    assert redaction.redact("fake-1 fake-2 fake-3 fake-4") == "[redacted] fake-2 [redacted] [redacted]"
 
 
 def test_the_size_of_all_secrets_is_bounded() -> None:
-    secrets = logs._Secrets()
+    secrets = redaction._Secrets()
     for number in range(2000):
         secrets.add(f"{number:04}-" + "x" * 5000)
-    assert secrets._size <= logs._SECRETS_SIZE
+    assert secrets._size <= redaction._SECRETS_SIZE
     assert sum(map(len, secrets._by_tail)) <= 6 * sum(map(len, secrets._by_tail.values()))
     assert "[redacted]" in secrets.mask("1999-" + "x" * 5000)
 
 
 def test_forgotten_secrets_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_SECRETS_LIMIT", 0)
-    secrets = logs._Secrets()
+    monkeypatch.setattr(redaction, "_SECRETS_LIMIT", 0)
+    secrets = redaction._Secrets()
     secrets.add("one-fakefakefakefake")
     secrets.add("two-fakefakefakefake")
     assert (secrets._forms, secrets._by_tail, secrets._size) == ({}, {}, 0)
@@ -127,12 +127,12 @@ def test_forgotten_secrets_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch)
 
 def test_long_texts_are_cut_without_leaving_half_a_secret() -> None:
     secret = "fake " + "y" * 100
-    text = "x " * (logs.TEXT_LIMIT // 2 - 20) + "y" * 100
-    logs.protect(secret)
-    clean = logs.redact(text)
+    text = "x " * (redaction.TEXT_LIMIT // 2 - 20) + "y" * 100
+    redaction.protect(secret)
+    clean = redaction.redact(text)
     assert clean.endswith("x [cut]")
-    assert len(clean) <= logs.TEXT_LIMIT + 6
-    assert logs.redact("z" * (logs.TEXT_LIMIT + 1)) == " [cut]"
+    assert len(clean) <= redaction.TEXT_LIMIT + 6
+    assert redaction.redact("z" * (redaction.TEXT_LIMIT + 1)) == " [cut]"
 
 
 @pytest.mark.parametrize(
@@ -156,10 +156,10 @@ def test_long_texts_are_cut_without_leaving_half_a_secret() -> None:
     ],
 )
 def test_no_text_makes_redaction_slow(unit: str) -> None:
-    text = ("://bearer token='" + unit * logs.TEXT_LIMIT)[: logs.TEXT_LIMIT]
+    text = ("://bearer token='" + unit * redaction.TEXT_LIMIT)[: redaction.TEXT_LIMIT]
     # Quadratic work on this much text takes minutes: the suite's time-out is the measure.
     for _ in range(3):
-        logs.redact(text)
+        redaction.redact(text)
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,9 @@ def test_no_text_makes_redaction_slow(unit: str) -> None:
     ],
 )
 def test_a_shape_has_names_and_types_only(value: Any, sketch: str) -> None:
-    logs.protect("protected-word")
+    redaction.protect("protected-word")
     assert logs.shape(value) == sketch
-    assert logs.redact(sketch) == sketch
+    assert redaction.redact(sketch) == sketch
 
 
 JSON = st.recursive(
@@ -199,4 +199,4 @@ def test_every_shape_is_short(value: Any) -> None:
 
 @given(st.text() | st.text("eyJ:=?'\"\\/@ ,tokenbar[]{}()&#.1aA-", max_size=80))
 def test_redaction_takes_every_text(text: str) -> None:
-    assert isinstance(logs.redact(text), str)
+    assert isinstance(redaction.redact(text), str)

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from shared import sessions as sessions_module
 from shared.common.contract import Alone, Kind
 from shared.errors import AccountExpired, SessionRefused, UpstreamUnavailable
-from shared.logs import redact
+from shared.redaction import redact
 from shared.sessions import Sessions
 from shared.state import CredentialFile
 from shared.terms import Credential, Session

@@ -1,6 +1,7 @@
 """The calls to stepfun.com."""
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ RESOURCE = "/api/resource"
 class Stepfun(Dialect):
     """stepfun.com."""
 
+    chat = re.compile(r"[0-9A-Za-z_-]{4,64}")
     ask_path = f"{AGENT}/ChatStream"
     page_headers: ClassVar[Mapping[str, str]] = {"Oasis-Language": "zh", "Canary": "false"}
 

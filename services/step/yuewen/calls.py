@@ -1,6 +1,7 @@
 """The calls to yuewen.cn."""
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ SIZE = "undefined"
 class Yuewen(Dialect):
     """yuewen.cn."""
 
+    chat = re.compile(r"[0-9]{1,20}")
     ask_path = "/api/proto.chat.v1.ChatMessageService/SendMessageStream"
 
     async def exchange(self, credential: StepCredential) -> tuple[StepSession, StepCredential]:
