@@ -8,7 +8,7 @@ from shared.upstream.refusals import unreadable
 from shared.upstream.shapes import inner
 from shared.upstream.sse import SseFrame
 
-HEARD_EVENT = "asr_chunk"
+_HEARD_EVENT = "asr_chunk"
 
 
 def heard(frame: SseFrame) -> str | None:
@@ -25,7 +25,7 @@ def heard(frame: SseFrame) -> str | None:
         return ""
     if status is not None and status.code != 0:
         raise refused(status)
-    if frame.event != HEARD_EVENT:
+    if frame.event != _HEARD_EVENT:
         return None
     text = inner(payload, "data", "text")
     if not isinstance(text, str):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from attrs import frozen
@@ -20,7 +21,7 @@ from shared.errors import (
 from shared.upstream import json
 from shared.upstream.client import Answer
 from shared.upstream.refusals import ByWords, is_page, kind_by_words, no_data, no_json, own_words, unknown_shape
-from shared.upstream.shapes import as_object, text_of
+from shared.upstream.shapes import as_object
 
 EXPIRED = (
     "The site does not take this account token: log in at hailuoai.com again and copy `_token` from its Local Storage."
@@ -52,8 +53,6 @@ _ENVELOPES = (
     ("", "code", "message"),
 )
 """Where a code and its words stand: in which inner object (or the value itself), under which names."""
-
-_OK = 200
 
 
 @frozen
@@ -96,15 +95,9 @@ def data(answer: Answer, default: type[SiteError] = UpstreamUnavailable) -> Mapp
     """
     payload = json.loads_any(answer.body)
     status = status_of(payload)
-    if answer.status != _OK or status is None or status.code != 0:
+    if answer.status != HTTPStatus.OK or status is None or status.code != 0:
         raise _refusal(answer, default)
     return as_object(payload.get("data"))
-
-
-def id_of(value: Mapping[str, Any], name: str) -> str | int:
-    """Give an id that a reply must have, as it came; raise `UpstreamChanged` when it is missing."""
-    found = value.get(name)
-    return found if type(found) is int else text_of(value, name)
 
 
 def not_stored(answer: Answer) -> SiteError:
@@ -125,7 +118,7 @@ def _refusal(answer: Answer, default: type[SiteError]) -> SiteError:
     status = status_of(payload)
     if status is not None and status.code != 0:
         return refused(status, _BY_STATUS.get(answer.status, default))
-    if answer.status != _OK:
+    if answer.status != HTTPStatus.OK:
         return _of_status(answer)
     return unknown_shape(payload)
 
@@ -139,7 +132,7 @@ def _of_no_json(answer: Answer) -> SiteError:
     """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
     if answer.status == AddressLimited.status and answer.retry_after is not None:
         return AddressLimited(retry_after=answer.retry_after)
-    if answer.status != _OK and not is_page(answer):
+    if answer.status != HTTPStatus.OK and not is_page(answer):
         return _of_status(answer)
     if is_page(answer) or not answer.body:
         return no_data(answer)

@@ -17,13 +17,13 @@ from shared.upstream.refusals import unreadable
 from shared.upstream.shapes import as_address, as_list, as_text, inner
 from shared.upstream.sse import SseFrame
 
-TEXT_EVENT = "message_result"
+_TEXT_EVENT = "message_result"
 _PLACE = ("data", "messageResult", "content")
-END_EVENT = "close_chunk"
+_END_EVENT = "close_chunk"
 _ENDS = 8
 _HEARTBEAT = 3
 """Values of `type`: the two that may come without a status."""
-QUIET = frozenset({"send_result", "follow_up_question_result", "heartbeat"})
+_QUIET = frozenset({"send_result", "follow_up_question_result", "heartbeat"})
 """Known events with nothing for the reader."""
 
 _HALF = "\ufffd"
@@ -48,7 +48,7 @@ class HailuoDecoder:
         if self._over:
             return []
         new = self._growth.added(frame.data)
-        if new is not None and frame.event == TEXT_EVENT and _HALF not in new:
+        if new is not None and frame.event == _TEXT_EVENT and _HALF not in new:
             self._given += len(new)
             return [Text(new)] if new else []
         self._growth.forget()
@@ -59,7 +59,7 @@ class HailuoDecoder:
         if type(payload) is not dict:
             return [Unknown("malformed event")]
         type_ = payload.get("type")
-        if type_ == _ENDS or frame.event == END_EVENT:
+        if type_ == _ENDS or frame.event == _END_EVENT:
             return self._close(Finish())
         if type_ == _HEARTBEAT:
             return []
@@ -73,13 +73,13 @@ class HailuoDecoder:
         return [] if self._over else self._close(None)
 
     def _take(self, frame: SseFrame, payload: dict[str, Any]) -> list[Delta]:
-        event, inner = frame.event, payload.get("data")
-        if type(inner) is dict:
-            if event == TEXT_EVENT and type(result := inner.get("messageResult")) is dict:
+        event, data = frame.event, payload.get("data")
+        if type(data) is dict:
+            if event == _TEXT_EVENT and type(result := data.get("messageResult")) is dict:
                 return self._take_result(result, frame.data)
-            if type(sent := inner.get("sendResult")) is dict:
+            if type(sent := data.get("sendResult")) is dict:
                 self._name(sent.get("chatID"), sent.get("systemMsgID"))
-        return [] if event in QUIET else [Unknown(event or "event without a name")]
+        return [] if event in _QUIET else [Unknown(event or "event without a name")]
 
     def _take_result(self, result: dict[str, Any], frame: bytes) -> list[Delta]:
         if not self._answering:

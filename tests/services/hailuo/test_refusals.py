@@ -98,10 +98,3 @@ def test_data() -> None:
     assert refusals.data(answer({"statusInfo": {"code": 0}, "data": None})) == {}
     with pytest.raises(errors.UpstreamUnavailable):
         refusals.data(answer({"statusInfo": {"code": 0}, "data": {"a": 1}}, 500))
-
-
-def test_ids() -> None:
-    assert refusals.id_of({"id": 7}, "id") == 7
-    assert refusals.id_of({"id": "7"}, "id") == "7"
-    with pytest.raises(errors.UpstreamChanged):
-        refusals.id_of({"id": None}, "id")
