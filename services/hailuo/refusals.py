@@ -26,6 +26,7 @@ from shared.upstream.shapes import as_object
 EXPIRED = (
     "The site does not take this account token: log in at hailuoai.com again and copy `_token` from its Local Storage."
 )
+LIMITED = "The site takes no more calls from this network address for now."
 
 NOTHING_HEARD = 1200041
 """The code with which the site says that a sound has no speech in it."""
@@ -40,11 +41,18 @@ _BY_WORDS: ByWords = (
         ConversationUnknown,
     ),
     (re.compile("登录|登陆|login|log in|token|unauthorized", re.IGNORECASE), AccountExpired),
-    (re.compile("开小差|繁忙|稍后|超时|timeout|internal|unavailable", re.IGNORECASE), UpstreamUnavailable),
+    (
+        re.compile(
+            "开小差|繁忙|稍后|超时|(系统|服务|网络)(错误|异常)|签名|timeout|internal|unavailable", re.IGNORECASE
+        ),
+        UpstreamUnavailable,
+    ),
 )
 """By what stands in the message, first match first: the site's codes are not known."""
 
-_BY_STATUS: Mapping[int, type[SiteError]] = {401: AccountExpired, 429: AccountBusy}
+_BY_STATUS: Mapping[int, tuple[type[SiteError], str]] = {401: (AccountExpired, EXPIRED), 429: (AddressLimited, LIMITED)}
+"""By HTTP status, with what the client is told. The site itself refuses with 200: what stands before it, with these."""
+_SERVER_ERROR = 500
 
 _ENVELOPES = (
     ("statusInfo", "code", "message"),
@@ -91,7 +99,7 @@ def refusal(answer: Answer) -> SiteError:
 def data(answer: Answer, default: type[SiteError] = UpstreamUnavailable) -> Mapping[str, Any]:
     """Give the `data` of a reply that says yes, empty where it has none; raise what any other reply means.
 
-    `default` is the class of a refusal whose words tell nothing.
+    `default` is the class of a refusal of the site itself whose words tell nothing.
     """
     payload = json.loads_any(answer.body)
     status = status_of(payload)
@@ -116,23 +124,20 @@ def _refusal(answer: Answer, default: type[SiteError]) -> SiteError:
     except ValueError:
         return _of_no_json(answer)
     status = status_of(payload)
-    if status is not None and status.code != 0:
-        return refused(status, _BY_STATUS.get(answer.status, default))
-    if answer.status != HTTPStatus.OK:
-        return _of_status(answer)
-    return unknown_shape(payload)
+    by_status = answer.status >= _SERVER_ERROR or answer.status in _BY_STATUS
+    if status is not None and status.code != 0 and not by_status:
+        return refused(status, default if answer.status == HTTPStatus.OK else UpstreamUnavailable)
+    return unknown_shape(payload) if answer.status == HTTPStatus.OK else _of_status(answer)
 
 
 def _of_status(answer: Answer) -> SiteError:
-    kind = _BY_STATUS.get(answer.status, UpstreamUnavailable)
-    return AccountExpired(EXPIRED) if kind is AccountExpired else kind(f"The site refused with HTTP {answer.status}.")
+    kind, told = _BY_STATUS.get(answer.status, (UpstreamUnavailable, f"The site refused with HTTP {answer.status}."))
+    return kind(told, retry_after=answer.retry_after)
 
 
 def _of_no_json(answer: Answer) -> SiteError:
     """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
-    if answer.status == AddressLimited.status and answer.retry_after is not None:
-        return AddressLimited(retry_after=answer.retry_after)
-    if answer.status != HTTPStatus.OK and not is_page(answer):
+    if answer.status == AddressLimited.status or (answer.status != HTTPStatus.OK and not is_page(answer)):
         return _of_status(answer)
     if is_page(answer) or not answer.body:
         return no_data(answer)

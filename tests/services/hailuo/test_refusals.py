@@ -40,11 +40,56 @@ def test_a_refused_token_is_told_what_to_do() -> None:
     assert "_token" in refusals.refusal(answer(info(1, "登录已过期"))).message
 
 
-def test_words_that_tell_nothing_are_of_the_callers_class() -> None:
-    with pytest.raises(errors.AccountExpired):
-        refusals.data(answer(info(1400010, "参数错误")), errors.AccountExpired)
+DEFAULTS = (errors.UpstreamUnavailable, errors.AccountExpired, errors.RequestRefused)
+
+
+@pytest.mark.parametrize("default", DEFAULTS)
+def test_words_that_tell_nothing_are_of_the_callers_class(default: Kind) -> None:
+    with pytest.raises(default):
+        refusals.data(answer(info(1400010, "参数错误")), default)
+
+
+@pytest.mark.parametrize("default", DEFAULTS)
+@pytest.mark.parametrize("words", ["服务器开小差了", "系统错误", "系统异常", "服务异常", "网络异常", "签名错误"])
+def test_a_site_that_is_unwell_says_nothing_of_the_call(words: str, default: Kind) -> None:
     with pytest.raises(errors.UpstreamUnavailable):
-        refusals.data(answer(info(1400010, "服务器开小差了")), errors.AccountExpired)
+        refusals.data(answer(info(1000500, words)), default)
+
+
+STATUSES: list[tuple[Answer, Kind]] = [
+    (answer({"code": 502, "message": "Bad Gateway"}, 502), errors.UpstreamUnavailable),
+    (answer(info(1400010, "参数错误"), 500), errors.UpstreamUnavailable),
+    (answer({"code": 503, "message": "login service unavailable"}, 503), errors.UpstreamUnavailable),
+    (answer({"code": 403, "message": "Forbidden"}, 403), errors.UpstreamUnavailable),
+    (answer({"statusInfo": {"code": 0}, "data": {"a": 1}}, 500), errors.UpstreamUnavailable),
+    (answer(info(7, "内容涉及敏感信息"), 400), errors.ContentBlocked),
+    (answer(info(7, "某种没见过的话"), 401), errors.AccountExpired),
+    (answer({"code": 429, "message": "Too Many Requests"}, 429), errors.AddressLimited),
+]
+
+
+@pytest.mark.parametrize("default", DEFAULTS)
+@pytest.mark.parametrize(("reply", "kind"), STATUSES)
+def test_an_http_status_of_its_own_tells_more_than_words(reply: Answer, kind: Kind, default: Kind) -> None:
+    with pytest.raises(kind) as caught:
+        refusals.data(reply, default)
+    assert type(caught.value) is kind
+
+
+LIMITED = (
+    answer(b"<html>", 429, "text/html", Retry_After="7"),
+    answer(b"slow down", 429, "text/plain", Retry_After="7"),
+    answer(b"", 429, Retry_After="7"),
+    answer({}, 429, Retry_After="7"),
+    answer(info(9, "x"), 429, Retry_After="7"),
+)
+
+
+@pytest.mark.parametrize("reply", LIMITED)
+def test_too_many_calls_are_one_refusal_in_any_form(reply: Answer) -> None:
+    error = refusals.refusal(reply)
+    assert type(error) is errors.AddressLimited
+    assert error.retry_after == 7
 
 
 ENVELOPES = (
@@ -73,9 +118,8 @@ OTHERS: list[tuple[Answer, Kind]] = [
     (answer(b"oops", 500, "text/plain"), errors.UpstreamUnavailable),
     (answer(b"", 401, "text/plain"), errors.AccountExpired),
     (answer({}, 401), errors.AccountExpired),
-    (answer({}, 429), errors.AccountBusy),
-    (answer(info(7, "某种没见过的话"), 401), errors.AccountExpired),
-    (answer(b"slow down", 429, "text/plain", Retry_After="7"), errors.AddressLimited),
+    (answer({}, 429), errors.AddressLimited),
+    (answer(b"<html>", 401, "text/html"), errors.UpstreamUnavailable),
     (answer({}, 503), errors.UpstreamUnavailable),
     (answer({"data": {}}), errors.UpstreamChanged),
     (answer([1]), errors.UpstreamChanged),
@@ -96,5 +140,3 @@ def test_pages_are_never_passed_on() -> None:
 def test_data() -> None:
     assert refusals.data(answer({"statusInfo": {"code": 0}, "data": {"a": 1}})) == {"a": 1}
     assert refusals.data(answer({"statusInfo": {"code": 0}, "data": None})) == {}
-    with pytest.raises(errors.UpstreamUnavailable):
-        refusals.data(answer({"statusInfo": {"code": 0}, "data": {"a": 1}}, 500))

@@ -237,6 +237,12 @@ async def test_failures_before_the_first_part_have_a_status(
         await world.settled()
 
 
+@pytest.mark.parametrize("hiccup", [Reply({"code": 502, "message": "Bad Gateway"}, 502), refused(9, "系统异常")])
+async def test_a_hiccup_at_the_voice_switch_is_no_unknown_voice(world: World, hiccup: Reply) -> None:
+    world.site.script("voice", hiccup)
+    spoken(await world.speak(TEXT))
+
+
 async def test_fail_over_before_the_first_part(world: World) -> None:
     world.tokens("ann", "ben")
     world.site.script("part", server_error())

@@ -190,6 +190,9 @@ async def test_one_answer_at_a_time_for_an_account(world: World) -> None:
     assert world.site.outcomes("chat") == {"ok": 5}
 
 
+HICCUPS = (Reply({"code": 502, "message": "Bad Gateway"}, 502), refused(1000500, "系统异常"), refused(1, "签名错误"))
+
+
 STREAM_REFUSALS: dict[str, tuple[Fault, int, str]] = {
     "an expired login": (Reply(EXPIRED), 401, "invalid_api_key"),
     "an expired login in the stream": (
@@ -203,6 +206,7 @@ STREAM_REFUSALS: dict[str, tuple[Fault, int, str]] = {
     "a ban": (refused(1, "账号已被封禁"), 403, "account_barred"),
     "an unknown conversation": (Reply(CHAT_UNKNOWN), 404, "conversation_not_found"),
     "the retired endpoint": (refused(1, "抱歉，服务器开小差了，请稍等一会儿再试。"), 502, "upstream_unavailable"),
+    "too many calls": (html(429), 429, "rate_limit_exceeded"),
     "a page": (html(200), 502, "upstream_unavailable"),
     "a gateway's page": (server_error(502), 502, "upstream_unavailable"),
     "nothing": (Events(()), 502, "upstream_unavailable"),
@@ -220,6 +224,21 @@ async def test_refusals(fault: Fault, status: int, code: str, stream: bool) -> N
         told = await (world.chat("a") if stream else world.whole("a"))
         assert (told.status, told.code) == (status, code)
         await world.settled()
+
+
+async def test_how_long_the_address_is_limited_is_told_to_all(world: World) -> None:
+    world.site.script("chat", Reply({}, 429, headers=(("Retry-After", "7"),)))
+    first, second = await world.whole("a"), await world.whole("b")
+    assert (first.status, first.headers["Retry-After"]) == (429, "7")
+    assert second.status == 429
+    assert len(world.site.calls_of("chat")) == 1
+
+
+@pytest.mark.parametrize("hiccup", HICCUPS)
+async def test_a_hiccup_at_registration_is_no_dead_token(world: World, hiccup: Reply) -> None:
+    world.site.script("register", hiccup)
+    assert (await world.whole("a")).status == 200
+    assert world.site.outcomes("register") == {"scripted": 1, "ok": 1}
 
 
 async def test_a_busy_account_is_waited_for() -> None:
