@@ -61,6 +61,8 @@ _ENVELOPES = (
     ("", "code", "message"),
 )
 """Where a code and its words stand: in which inner object (or the value itself), under which names."""
+_CODE = re.compile("-?[0-9]{1,18}")
+"""A code that is written as a text."""
 
 
 @frozen
@@ -77,7 +79,7 @@ def status_of(payload: Any) -> Status | None:
         return None
     for holder, code_name, words_name in _ENVELOPES:
         said = payload.get(holder) if holder else payload
-        if isinstance(said, dict) and type(code := said.get(code_name)) is int:
+        if isinstance(said, dict) and (code := _code(said.get(code_name))) is not None:
             return Status(code, own_words(said.get(words_name)))
     return None
 
@@ -99,13 +101,18 @@ def refusal(answer: Answer) -> SiteError:
 def data(answer: Answer, default: type[SiteError] = UpstreamUnavailable) -> Mapping[str, Any]:
     """Give the `data` of a reply that says yes, empty where it has none; raise what any other reply means.
 
+    A JSON object without a status says yes; without `data`, it is the data itself.
+
     `default` is the class of a refusal of the site itself whose words tell nothing.
     """
     payload = json.loads_any(answer.body)
     status = status_of(payload)
-    if answer.status != HTTPStatus.OK or status is None or status.code != 0:
+    if answer.status != HTTPStatus.OK or not isinstance(payload, dict) or (status is not None and status.code != 0):
         raise _refusal(answer, default)
-    return as_object(payload.get("data"))
+    found = payload.get("data")
+    if status is None:
+        return found if isinstance(found, dict) else payload
+    return as_object(found)
 
 
 def not_stored(answer: Answer) -> SiteError:
@@ -116,6 +123,12 @@ def not_stored(answer: Answer) -> SiteError:
 def not_spoken(answer: Answer) -> SiteError:
     """Say what it means that a part of a speech is not there."""
     return UpstreamUnavailable(f"The site did not give a part of the speech it made (HTTP {answer.status}).")
+
+
+def _code(value: Any) -> int | None:
+    if isinstance(value, str) and _CODE.fullmatch(value):
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _refusal(answer: Answer, default: type[SiteError]) -> SiteError:

@@ -25,7 +25,7 @@ WORDS: dict[str, Kind] = {
 }
 
 
-def info(code: int, message: str) -> dict[str, object]:
+def info(code: int | str, message: str) -> dict[str, object]:
     return {"statusInfo": {"code": code, "message": message}, "data": None}
 
 
@@ -97,6 +97,7 @@ ENVELOPES = (
     {"base_resp": {"status_code": 5, "status_msg": "登录"}},
     {"status_code": 5, "err_message": "登录"},
     {"code": 5, "message": "登录"},
+    {"statusInfo": {"code": "5", "message": "登录"}},
 )
 
 
@@ -105,7 +106,20 @@ def test_envelopes(payload: object) -> None:
     assert refusals.status_of(payload) == refusals.Status(5, "登录")
 
 
-@pytest.mark.parametrize("payload", [None, [], "x", {}, {"statusInfo": None}, {"statusInfo": {"code": "0"}}])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"statusInfo": None},
+        {"statusInfo": {"code": ""}},
+        {"code": "no"},
+        {"code": 1.5},
+        {"code": "9" * 30},
+    ],
+)
 def test_no_status(payload: object) -> None:
     assert refusals.status_of(payload) is None
 
@@ -122,6 +136,7 @@ OTHERS: list[tuple[Answer, Kind]] = [
     (answer(b"<html>", 401, "text/html"), errors.UpstreamUnavailable),
     (answer({}, 503), errors.UpstreamUnavailable),
     (answer({"data": {}}), errors.UpstreamChanged),
+    (answer(info("0", "成功")), errors.UpstreamChanged),
     (answer([1]), errors.UpstreamChanged),
     (answer(info(0, "成功")), errors.UpstreamChanged),
 ]
@@ -140,3 +155,16 @@ def test_pages_are_never_passed_on() -> None:
 def test_data() -> None:
     assert refusals.data(answer({"statusInfo": {"code": 0}, "data": {"a": 1}})) == {"a": 1}
     assert refusals.data(answer({"statusInfo": {"code": 0}, "data": None})) == {}
+    assert refusals.data(answer({"statusInfo": {"code": "0"}, "data": {"a": 1}})) == {"a": 1}
+    with pytest.raises(errors.AccountExpired):
+        refusals.data(answer(info("1200001", "登录已过期")))
+
+
+def test_a_reply_without_a_status_is_its_data() -> None:
+    assert refusals.data(answer({"data": {"a": 1}})) == {"a": 1}
+    assert refusals.data(answer({"a": 1, "data": None})) == {"a": 1, "data": None}
+    assert refusals.data(answer({})) == {}
+    with pytest.raises(errors.UpstreamChanged):
+        refusals.data(answer([1]))
+    with pytest.raises(errors.UpstreamUnavailable):
+        refusals.data(answer({"a": 1}, 302))

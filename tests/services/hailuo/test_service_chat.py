@@ -155,6 +155,14 @@ async def test_a_registration_without_its_text_uses_the_token(world: World) -> N
     world.site.violations.clear()
 
 
+@pytest.mark.parametrize("told", [{"deviceIDStr": "7"}, {"data": {"deviceIDStr": "7"}}])
+async def test_a_registration_without_a_status(world: World, told: dict[str, Any]) -> None:
+    world.site.script("register", Reply(told))
+    await world.whole("a")
+    assert "device_id=7&" in world.site.calls_of("chat")[0].query
+    world.site.violations.clear()
+
+
 async def test_registration_without_any_device() -> None:
     async with World.start() as world:
         world.site.script("register", Reply({"statusInfo": OK, "data": {}}))
