@@ -91,7 +91,7 @@ class Calls:
     async def forget(self, session: HailuoSession, chat: str) -> None:
         """Delete a conversation."""
         target = self._target(f"{self.site.delete_path}/{chat}", session.uuid, session.device_id)
-        await self._json("DELETE", target, session.token, {}, kind="delete")
+        await self._json("DELETE", target, session.token, {}, kind="delete", named=True)
 
     def chat(
         self, session: HailuoSession, text: str, *, chat: str, search_mode: str = "0", form: str = ""
@@ -149,6 +149,7 @@ class Calls:
         *,
         kind: str,
         default: type[SiteError] = UpstreamUnavailable,
+        named: bool = False,
     ) -> Mapping[str, Any]:
         # GET and DELETE carry a body too, and the signature covers it.
         content = dumps(body)
@@ -159,7 +160,7 @@ class Calls:
             headers=self._headers(token, target, content.decode(), JSON),
             body=content,
         )
-        return refusals.data(answer, default)
+        return refusals.data(answer, default, named=named)
 
     def _target(self, path: str, name: str, device: str = "") -> Target:
         unix = f"{int(time.time())}000"

@@ -78,7 +78,8 @@ class Hailuo(Provider[Credential, HailuoSession]):
         upload = partial(files.upload, self._calls, self.upstream, session)
         uploads = await request.attached.uploaded(lease.account.key, upload)
         continued = request.conversation
-        text = prompt.prompt(request.messages, continued=continued is not None)
+        named = continued is not None
+        text = prompt.prompt(request.messages, continued=named)
         async with self._calls.chat(
             session,
             text,
@@ -86,8 +87,9 @@ class Hailuo(Provider[Credential, HailuoSession]):
             search_mode=prompt.search_mode(request.model),
             form=prompt.form(uploads, text),
         ) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
-            yield Reply(frames, HailuoDecoder(), lease.made)
+            refuse = partial(refusal, named=named)
+            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refuse)
+            yield Reply(frames, HailuoDecoder(named=named), lease.made)
 
     async def forget(self, conversation: Conversation, account: HailuoAccount) -> None:
         """Delete a conversation."""

@@ -15,6 +15,7 @@ from shared.errors import (
     AddressLimited,
     ContentBlocked,
     ConversationUnknown,
+    RequestRefused,
     SiteError,
     UpstreamUnavailable,
 )
@@ -34,13 +35,21 @@ NOTHING_HEARD = 1200041
 _BY_WORDS: ByWords = (
     (re.compile("频繁|正在(生成|回复|回答|进行)|too many requests", re.IGNORECASE), AccountBusy),
     (re.compile("封禁|禁言|冻结|封号|banned", re.IGNORECASE), AccountBarred),
+    (
+        re.compile(
+            "(内容|文本|输入|消息).{0,10}(过长|太长|超长)|(超过|超出).{0,10}token"
+            r"|(content|text|input|message|prompt).{0,20}too long|\bmax(imum)?[ _].{0,40}token",
+            re.IGNORECASE,
+        ),
+        RequestRefused,
+    ),
     (re.compile("用完|上限|额度|次数|quota|limit exceeded", re.IGNORECASE), AccountLimited),
     (re.compile("违规|敏感|合规|sensitive", re.IGNORECASE), ContentBlocked),
+    (re.compile("登录|登陆|login|log in|token|unauthorized", re.IGNORECASE), AccountExpired),
     (
         re.compile("(会话|对话|聊天|chat|conversation).{0,20}(不存在|删除|无效|not found|not exist)", re.IGNORECASE),
         ConversationUnknown,
     ),
-    (re.compile("登录|登陆|login|log in|token|unauthorized", re.IGNORECASE), AccountExpired),
     (
         re.compile(
             "开小差|繁忙|稍后|超时|(系统|服务|网络)(错误|异常)|签名|timeout|internal|unavailable", re.IGNORECASE
@@ -84,31 +93,43 @@ def status_of(payload: Any) -> Status | None:
     return None
 
 
-def refused(status: Status, default: type[SiteError] = UpstreamUnavailable) -> SiteError:
-    """Say what a status other than 0 means; one whose words tell nothing is of the `default` class."""
+def refused(status: Status, default: type[SiteError] = UpstreamUnavailable, *, named: bool = False) -> SiteError:
+    """Say what a status other than 0 means; one whose words tell nothing is of the `default` class.
+
+    `named`: the call named a conversation, so words of one are of that.
+    """
     kind = kind_by_words(_BY_WORDS, status.words) or default
+    if kind is ConversationUnknown and not named:
+        kind = default
     if kind is AccountExpired:
         return AccountExpired(EXPIRED)
     said = status.words or f"code {status.code}"
     return kind(f"The site says: {said}")
 
 
-def refusal(answer: Answer) -> SiteError:
-    """Say what a reply means that is not what was asked for."""
-    return _refusal(answer, UpstreamUnavailable)
+def refusal(answer: Answer, default: type[SiteError] = UpstreamUnavailable, *, named: bool = False) -> SiteError:
+    """Say what a reply means that is not what was asked for; `default` and `named` as in `refused`."""
+    try:
+        payload = json.loads(answer.body)
+    except ValueError:
+        return _of_no_json(answer)
+    status = status_of(payload)
+    by_status = answer.status >= _SERVER_ERROR or answer.status in _BY_STATUS
+    if status is not None and status.code != 0 and not by_status:
+        return refused(status, default if answer.status == HTTPStatus.OK else UpstreamUnavailable, named=named)
+    return unknown_shape(payload) if answer.status == HTTPStatus.OK else _of_status(answer)
 
 
-def data(answer: Answer, default: type[SiteError] = UpstreamUnavailable) -> Mapping[str, Any]:
+def data(answer: Answer, default: type[SiteError] = UpstreamUnavailable, *, named: bool = False) -> Mapping[str, Any]:
     """Give the `data` of a reply that says yes, empty where it has none; raise what any other reply means.
 
-    A JSON object without a status says yes; without `data`, it is the data itself.
-
-    `default` is the class of a refusal of the site itself whose words tell nothing.
+    A JSON object without a status says yes; without `data`, it is the data itself. `default` and `named` as in
+    `refused`.
     """
     payload = json.loads_any(answer.body)
     status = status_of(payload)
     if answer.status != HTTPStatus.OK or not isinstance(payload, dict) or (status is not None and status.code != 0):
-        raise _refusal(answer, default)
+        raise refusal(answer, default, named=named)
     found = payload.get("data")
     if status is None:
         return found if isinstance(found, dict) else payload
@@ -129,18 +150,6 @@ def _code(value: Any) -> int | None:
     if isinstance(value, str) and _CODE.fullmatch(value):
         return int(value)
     return value if type(value) is int else None
-
-
-def _refusal(answer: Answer, default: type[SiteError]) -> SiteError:
-    try:
-        payload = json.loads(answer.body)
-    except ValueError:
-        return _of_no_json(answer)
-    status = status_of(payload)
-    by_status = answer.status >= _SERVER_ERROR or answer.status in _BY_STATUS
-    if status is not None and status.code != 0 and not by_status:
-        return refused(status, default if answer.status == HTTPStatus.OK else UpstreamUnavailable)
-    return unknown_shape(payload) if answer.status == HTTPStatus.OK else _of_status(answer)
 
 
 def _of_status(answer: Answer) -> SiteError:

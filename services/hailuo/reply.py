@@ -31,9 +31,13 @@ _ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 class HailuoDecoder:
-    """Decodes one answer. `message` is the site's id of it, empty until an event has named it."""
+    """Decodes one answer. `message` is the site's id of it, empty until an event has named it.
 
-    def __init__(self) -> None:
+    `named`: what is answered named a conversation.
+    """
+
+    def __init__(self, *, named: bool = False) -> None:
+        self._named = named
         self.conversation: Conversation | None = None
         self.message = ""
         self._content = ""
@@ -65,7 +69,7 @@ class HailuoDecoder:
             return []
         status = status_of(payload)
         if status is not None and status.code != 0:
-            return self._close(Failed(refused(status)))
+            return self._close(Failed(refused(status, named=self._named)))
         return self._take(frame, payload)
 
     def end(self) -> list[Delta]:

@@ -21,7 +21,15 @@ WORDS: dict[str, Kind] = {
     "今日次数已用完": errors.AccountLimited,
     "该账号已被封禁": errors.AccountBarred,
     "内容涉及敏感信息": errors.ContentBlocked,
-    "会话不存在": errors.ConversationUnknown,
+    "会话无效，请重新登录": errors.AccountExpired,
+    "minimax token expired": errors.AccountExpired,
+    "今日token已达上限": errors.AccountLimited,
+    "内容过长，超过token上限": errors.RequestRefused,
+    "输入的文本太长": errors.RequestRefused,
+    "max tokens exceeded": errors.RequestRefused,
+    "the maximum context length is 8192 tokens": errors.RequestRefused,
+    "your message is too long": errors.RequestRefused,
+    "等待时间过长": errors.UpstreamUnavailable,
 }
 
 
@@ -34,6 +42,16 @@ def test_words(words: str, kind: Kind) -> None:
     assert type(refusals.refusal(answer(info(1200001, words)))) is kind
     with pytest.raises(kind):
         refusals.data(answer(info(1200001, words)))
+
+
+def test_only_a_call_that_named_a_conversation_is_told_of_it() -> None:
+    reply = answer(info(1200020, "会话不存在"))
+    assert type(refusals.refusal(reply, named=True)) is errors.ConversationUnknown
+    assert type(refusals.refusal(reply)) is errors.UpstreamUnavailable
+    with pytest.raises(errors.ConversationUnknown):
+        refusals.data(reply, errors.AccountExpired, named=True)
+    with pytest.raises(errors.AccountExpired):
+        refusals.data(reply, errors.AccountExpired)
 
 
 def test_a_refused_token_is_told_what_to_do() -> None:

@@ -125,6 +125,14 @@ async def test_an_unknown_conversation(world: World) -> None:
     assert (told.status, told.code) == (404, "conversation_not_found")
 
 
+async def test_an_unknown_conversation_in_the_stream(world: World) -> None:
+    chat = (await world.whole("one", conversation_id="new")).value["conversation_id"]
+    world.site.script("chat", Events((("send_result", {"type": 1, "statusInfo": CHAT_UNKNOWN["statusInfo"]}),)))
+    told = await world.whole("two", conversation_id=chat)
+    assert (told.status, told.code) == (404, "conversation_not_found")
+    world.kept = 1
+
+
 async def test_device_is_registered_once_and_for_three_hours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await asyncio.gather(*(world.whole("a", "ann", "ben") for _ in range(4)))
     assert len(world.site.calls_of("register")) == 2
@@ -212,7 +220,13 @@ STREAM_REFUSALS: dict[str, tuple[Fault, int, str]] = {
     "a blocked text": (refused(1, "内容涉及敏感信息"), 400, "content_filter"),
     "a quota": (refused(1, "今日次数已达上限"), 429, "rate_limit_exceeded"),
     "a ban": (refused(1, "账号已被封禁"), 403, "account_barred"),
-    "an unknown conversation": (Reply(CHAT_UNKNOWN), 404, "conversation_not_found"),
+    "a conversation nobody named": (Reply(CHAT_UNKNOWN), 502, "upstream_unavailable"),
+    "too long": (refused(1, "内容过长，超过token上限"), 400, "request_refused"),
+    "a session that has ended": (
+        Events((("send_result", {"type": 1, "statusInfo": {"code": 7, "message": "会话无效，请重新登录"}}),)),
+        401,
+        "invalid_api_key",
+    ),
     "the retired endpoint": (refused(1, "抱歉，服务器开小差了，请稍等一会儿再试。"), 502, "upstream_unavailable"),
     "too many calls": (html(429), 429, "rate_limit_exceeded"),
     "a page": (html(200), 502, "upstream_unavailable"),
