@@ -22,7 +22,7 @@ from shared.errors import (
 from shared.upstream import json
 from shared.upstream.client import Answer
 from shared.upstream.refusals import ByWords, is_page, kind_by_words, no_data, no_json, own_words, unknown_shape
-from shared.upstream.shapes import as_object
+from shared.upstream.shapes import as_object, inner
 
 EXPIRED = (
     "The site does not take this account token: log in at hailuoai.com again and copy `_token` from its Local Storage."
@@ -62,6 +62,9 @@ _BY_WORDS: ByWords = (
 _BY_STATUS: Mapping[int, tuple[type[SiteError], str]] = {401: (AccountExpired, EXPIRED), 429: (AddressLimited, LIMITED)}
 """By HTTP status, with what the client is told. The site itself refuses with 200: what stands before it, with these."""
 _SERVER_ERROR = 500
+
+_PASSING = (AccountBusy, UpstreamUnavailable)
+"""What the site says when it could not say anything of an account."""
 
 _ENVELOPES = (
     ("statusInfo", "code", "message"),
@@ -134,6 +137,24 @@ def data(answer: Answer, default: type[SiteError] = UpstreamUnavailable, *, name
     if status is None:
         return found if isinstance(found, dict) else payload
     return as_object(found)
+
+
+def is_alive(answer: Answer) -> bool:
+    """Tell by what the site knows of an account whether its token works; raise when the site could not say."""
+    payload = json.loads_any(answer.body)
+    status = status_of(payload)
+    if status is not None and status.code == 0 and isinstance(inner(payload, "data", "userInfo"), dict):
+        return True
+    error = refusal(answer)
+    said = None if status is None else kind_by_words(_BY_WORDS, status.words)
+    if answer.status >= _SERVER_ERROR or isinstance(error, AddressLimited) or said in _PASSING:
+        raise error
+    return False
+
+
+def is_foreign(answer: Answer) -> bool:
+    """Tell what is no JSON, a guard's page mostly, from a reply of the site and from none."""
+    return bool(answer.body.strip()) and json.loads_any(answer.body) is None
 
 
 def not_stored(answer: Answer) -> SiteError:

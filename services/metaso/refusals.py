@@ -140,14 +140,14 @@ def session_id(answer: Answer) -> str:
 
 def is_alive(answer: Answer) -> bool:
     """Tell by what the site knows of an account whether its token works; raise when the site could not say."""
-    if answer.status == AddressLimited.status:
-        raise _limited(answer)
     value = loads_any(answer.body)
-    error = problem(value) if isinstance(value, dict) else refusal(answer)
-    told = isinstance(value, dict) or answer.status < _SERVER_ERROR
-    if isinstance(error, AddressLimited) or (isinstance(error, UpstreamUnavailable) and not told):
+    if problem(value) is None and inner(value, "data", "user"):
+        return True
+    error = refusal(answer)
+    said = kind_by_words(_BY_WORDS, _words(as_object(value)))
+    if answer.status >= _SERVER_ERROR or isinstance(error, AddressLimited) or said is UpstreamUnavailable:
         raise error
-    return error is None and bool(inner(value, "data", "user"))
+    return False
 
 
 def _error(words: str, code: float) -> SiteError:

@@ -170,6 +170,44 @@ def test_pages_are_never_passed_on() -> None:
     assert "secret" not in refusals.refusal(page).message
 
 
+LIVE = {"statusInfo": {"code": 0}, "data": {"userInfo": {"id": "1"}}}
+CHECKED: list[tuple[Answer, bool | Kind]] = [
+    (answer(LIVE), True),
+    (answer({**LIVE, "statusInfo": {"code": "0"}}), True),
+    (answer(LIVE, 500), True),
+    (answer({"data": LIVE["data"]}), False),
+    (answer({"statusInfo": {"code": 0}, "data": {"userInfo": None}}), False),
+    (answer({"statusInfo": {"code": 0}, "data": None}), False),
+    (answer(info(1400010, "参数错误")), False),
+    (answer(info(1200001, "登录已过期")), False),
+    (answer(info(7, "账号已被封禁")), False),
+    (answer({"code": 403, "message": "Forbidden"}, 403), False),
+    (answer({}, 401), False),
+    (answer([1]), False),
+    (answer(b""), False),
+    (answer(b"oops", 200, "text/plain"), False),
+    (answer(b"<html>", 200, "text/html"), False),
+    (answer(b"<html>", 403, "text/html"), False),
+    (answer(info(1000500, "系统异常")), errors.UpstreamUnavailable),
+    (answer(info(1200012, "操作太频繁")), errors.AccountBusy),
+    (answer(info(1400010, "参数错误"), 500), errors.UpstreamUnavailable),
+    (answer({}, 503), errors.UpstreamUnavailable),
+    (answer(b"<html>", 502, "text/html"), errors.UpstreamUnavailable),
+    (answer(b"", 500), errors.UpstreamUnavailable),
+    (answer(b"<html>", 429, "text/html"), errors.AddressLimited),
+    (answer(info(1400010, "参数错误"), 429), errors.AddressLimited),
+]
+
+
+@pytest.mark.parametrize(("reply", "alive"), CHECKED)
+def test_liveness(reply: Answer, alive: bool | Kind) -> None:
+    if isinstance(alive, bool):
+        assert refusals.is_alive(reply) is alive
+    else:
+        with pytest.raises(alive):
+            refusals.is_alive(reply)
+
+
 def test_data() -> None:
     assert refusals.data(answer({"statusInfo": {"code": 0}, "data": {"a": 1}})) == {"a": 1}
     assert refusals.data(answer({"statusInfo": {"code": 0}, "data": None})) == {}

@@ -379,27 +379,32 @@ async def test_a_bad_file_costs_no_account(world: World) -> None:
     assert world.site.calls == []
 
 
-CHECKS: dict[str, tuple[str, Fault, dict[str, Any], int]] = {
-    "live": ("user", Fault(), {"live": True}, 200),
-    "refused": ("user", refused(5, "参数错误"), {"live": False}, 200),
-    "no user": ("user", Reply({"statusInfo": OK, "data": {}}), {"live": False}, 200),
-    "refused at registration": ("register", refused(5, "参数错误"), {"live": False}, 200),
+CHECKS: dict[str, tuple[str, Fault, bool, int]] = {
+    "live": ("user", Fault(), True, 1),
+    "refused": ("user", refused(5, "参数错误"), False, 2),
+    "no user": ("user", Reply({"statusInfo": OK, "data": {}}), False, 2),
+    "no status": ("user", Reply({"data": {"userInfo": {}}}), False, 2),
+    "nothing": ("user", Reply(b""), False, 2),
+    "a page": ("user", html(200), False, 1),
+    "a text": ("user", Reply(b"oops", content_type="text/plain"), False, 1),
+    "refused at registration": ("register", refused(5, "参数错误"), False, 2),
 }
 
 
-@pytest.mark.parametrize(("kind", "fault", "wanted", "status"), CHECKS.values(), ids=CHECKS)
-async def test_check(world: World, kind: str, fault: Fault, wanted: Any, status: int) -> None:
+@pytest.mark.parametrize(("kind", "fault", "live", "devices"), CHECKS.values(), ids=CHECKS)
+async def test_check(world: World, kind: str, fault: Fault, live: bool, devices: int) -> None:
     world.site.script(kind, fault)
     told = await world.request("/token/check", {"token": world.tokens()})
-    assert (told.value, told.status) == (wanted, status)
+    assert (told.value, told.status) == ({"live": live}, 200)
     again = await world.request("/token/check", {"token": world.tokens()})
     assert again.value == {"live": True}
-    refused_once = wanted["live"] is False
-    assert len(world.site.calls_of("register")) == 1 + refused_once
+    assert len(world.site.calls_of("register")) == devices
 
 
-async def test_check_of_a_site_that_is_away(world: World) -> None:
-    world.site.script("user", html(502))
+@pytest.mark.parametrize("kind", ["register", "user"])
+@pytest.mark.parametrize("fault", [html(502), *HICCUPS, Cut(after=None)])
+async def test_check_of_a_site_that_is_away(world: World, kind: str, fault: Fault) -> None:
+    world.site.script(kind, fault)
     told = await world.request("/token/check", {"token": world.tokens()})
     assert told.status == 502
 
