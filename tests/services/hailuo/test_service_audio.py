@@ -441,6 +441,18 @@ HEARINGS: dict[str, tuple[Fault, int, str]] = {
     "any refusal": (Events((("error", {"status_code": 5, "err_message": "系统错误"}),)), 502, ""),
     "an expired login": (Events((("error", {"status_code": 5, "err_message": "请登录"}),)), 401, ""),
     "no events": (Events(()), 502, ""),
+    "nothing yet": (
+        Events(
+            (
+                ("heartbeat", b"event:heartbeat\ndata:\n\n"),
+                ("asr_chunk", {"status_code": 0, "data": {}}),
+                ("asr_chunk", {"status_code": 0, "data": {"text": "好"}}),
+            )
+        ),
+        200,
+        "好",
+    ),
+    "nothing ever": (Events((("asr_chunk", {"status_code": 0, "data": {}}),)), 502, ""),
     "only the spoken answer": (Events((("text_chunk", {"status_code": 0, "data": {"text": "x"}}),)), 502, ""),
     "a page": (html(200), 502, ""),
     "JSON": (Reply(EXPIRED), 401, ""),
