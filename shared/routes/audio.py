@@ -8,7 +8,7 @@ from aiohttp import HttpVersion11, web
 
 from shared import audio, mp3
 from shared.context import note_account, request_id
-from shared.errors import UpstreamUnavailable
+from shared.errors import SiteError, UpstreamUnavailable
 from shared.faults import told
 from shared.openai.errors import BadRequest
 from shared.openai.parse import read_speech, read_transcription
@@ -101,7 +101,7 @@ class _Spoken:
             await self._response.prepare(self._request)
             await self._response.write(first)
             async for part in parts:
-                await self._response.write(mp3.bare(part))
+                await self._response.write(_sound(part))
             ended = True
         finally:
             if not ended:
@@ -115,7 +115,7 @@ async def _whole(service: Service, tries: Tries, ask: SpeechRequest) -> web.Resp
 
     async def use(output: Stream[AsyncIterator[bytes]]) -> bytes:
         parts, first = await _begun(output)
-        return b"".join([first, *[mp3.bare(part) async for part in parts]])
+        return b"".join([first, *[_sound(part) async for part in parts]])
 
     output, sound = await tries.run(lambda lease: Stream(lease, speaker.speak(ask, lease)), use)
     service.cleanup.finish(output, keep=service.settings.keep_conversations)
@@ -133,7 +133,15 @@ async def _begun(output: Stream[AsyncIterator[bytes]]) -> tuple[AsyncIterator[by
     async for part in parts:
         if sound := mp3.bare(part):
             return parts, sound
-    raise UpstreamUnavailable("The site made a speech without any sound.")
+    raise SiteError("The site made a speech without any sound.")
+
+
+def _sound(part: bytes) -> bytes:
+    """Give what of a part can be joined to others; raise when nothing of it can."""
+    sound = mp3.bare(part)
+    if not sound:
+        raise SiteError("The site made a part of a speech without any sound.")
+    return sound
 
 
 def _heard(ask: TranscriptionRequest, text: str, sound: audio.Sound) -> web.Response:

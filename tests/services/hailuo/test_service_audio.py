@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,38 @@ async def test_a_replaced_part_breaks_the_connection(world: World) -> None:
                 await response.read()
     world.errors = ["upstream_changed"]
     await world.settled()
+
+
+def scripted(world: World, looks: Sequence[tuple[int, Sequence[str]]], parts: Sequence[bytes | Fault]) -> None:
+    """Have the looks show these lists of parts (a status, the last digits of each), and the parts be these."""
+    for status, names in looks:
+        urls = [f"https://cdn.hailuoai.com/prod/tts/1-{name}.mp3" for name in names]
+        world.site.script("tts", Reply({"statusInfo": OK, "data": {"requestStatus": status, "result": urls}}))
+    faults = (Reply(part, content_type="audio/mpeg") if isinstance(part, bytes) else part for part in parts)
+    world.site.script("part", *faults)
+
+
+async def test_parts_whose_tags_lie_are_given_as_they_are(world: World) -> None:
+    scripted(world, [(2, "012")], [b"AAAA", b"ID3\x03fake-mp3-part-2", b"CC"])
+    assert (await world.speak(TEXT)).body == b"AAAAID3\x03fake-mp3-part-2CC"
+
+
+async def test_a_part_without_sound_is_no_speech(world: World) -> None:
+    scripted(world, [(2, "01")], [b"AAAA", b"TAG" + bytes(125)])
+    body = {"input": TEXT, "voice": "alloy"}
+    async with asyncio.timeout(5), world.house.post("/v1/audio/speech", body, world.tokens()) as response:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+    await world.settled()
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("parts", [(b"AAAA", b"TAG" + bytes(125)), (b"TAG" + bytes(125),)])
+async def test_a_speech_without_sound_is_not_made_again(world: World, parts: Sequence[bytes]) -> None:
+    scripted(world, [(2, "01"[: len(parts)])], parts)
+    told = await world.speak(TEXT, response_format="wav")
+    assert (told.status, told.code) == (502, "upstream_error")
+    assert len(world.site.calls_of("chat")) == 1
 
 
 async def test_parts_signed_anew_are_the_same(world: World) -> None:
