@@ -59,10 +59,17 @@ class Calls:
         target = self._target(self.site.user_path, session.uuid, session.device_id)
         return await self._call("GET", target, session.token, {}, kind="check")
 
-    async def get(self, session: HailuoSession, path: str, *, kind: str) -> Mapping[str, Any]:
-        """Get; give the reply's `data`."""
+    async def get(
+        self,
+        session: HailuoSession,
+        path: str,
+        *,
+        kind: str,
+        default: type[SiteError] = UpstreamUnavailable,
+    ) -> Mapping[str, Any]:
+        """Get; give the reply's `data`. A refusal whose words tell nothing is of the `default` class."""
         target = self._target(path, session.uuid, session.device_id)
-        return refusals.data(await self._call("GET", target, session.token, {}, kind=kind))
+        return refusals.data(await self._call("GET", target, session.token, {}, kind=kind), default)
 
     async def post(
         self,

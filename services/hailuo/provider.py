@@ -113,7 +113,8 @@ class Hailuo(Provider[Credential, HailuoSession]):
         self, request: SpeechRequest, lease: Lease[Any, Any]
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Have the site write the text, then read it out."""
-        return self._speeches.speak(prompt.spoken(request.input), self._voice(request), lease)
+        text, voice = prompt.spoken(request.input), self._voice(request)
+        return self._speeches.speak(text, voice, lease, whole=request.whole)
 
     async def transcribe(self, request: TranscriptionRequest, lease: Lease[Any, Any]) -> str:
         """Speak to the site, and leave as soon as it has told what it heard."""

@@ -34,7 +34,8 @@ async def speech(request: web.Request) -> web.StreamResponse:
         speaker.check_speech(ask)
         tries = service.tries(caller)
         # Before HTTP/1.1 the end of a body cannot be told from a broken connection.
-        if ask.response_format != "mp3" or request.version < HttpVersion11:
+        ask.whole = ask.response_format != "mp3" or request.version < HttpVersion11
+        if ask.whole:
             return await _whole(service, tries, ask)
     return await _Spoken(service, request, tries, ask).answer()
 
