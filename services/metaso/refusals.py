@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from shared.errors import (
@@ -53,7 +54,6 @@ _BY_CODE: Mapping[int, type[SiteError]] = {
 }
 """By `errCode`, `code` or HTTP status, where the words say nothing."""
 
-_CODE_LIMIT = 1e9
 _WORD_FIELDS = ("errMsg", "msg", "message", "err", "error")
 
 _OK, _UNAUTHORIZED, _CLIENT_ERROR, _SERVER_ERROR = 200, 401, 400, 500
@@ -155,12 +155,12 @@ def _error(words: str, code: float) -> SiteError:
     if kind is None:
         server = _SERVER_ERROR <= code < 2 * _SERVER_ERROR
         kind = _BY_CODE.get(int(code), UpstreamUnavailable if server else SiteError)
-    return _of_kind(kind, f"The site says: {words} [{code:g}]" if words else f"The site refused with code {code:g}.")
+    return _of_kind(kind, f"The site says: {words} [{code}]" if words else f"The site refused with code {code}.")
 
 
 def _number(value: Any) -> float | None:
-    """Take a code as a number; None for anything else, also for what is none of the site's codes."""
-    return value if type(value) in (int, float) and abs(value) < _CODE_LIMIT else None
+    """Take a code as a number; None for anything else, and for one too large for a number."""
+    return value if type(value) is int or (type(value) is float and isfinite(value)) else None
 
 
 def _of_kind(kind: type[SiteError], message: str) -> SiteError:
