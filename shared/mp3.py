@@ -123,14 +123,21 @@ def _in_a_row(data: bytes, at: int) -> bool:
 
 
 def _after_tags(data: bytes) -> int:
-    """Tell where the ID3v2 tags end; their length is written in four times seven bits."""
+    """Tell where the ID3v2 tags end. What would leave nothing after it only looks like one."""
     at = 0
-    while data[at : at + 3] == b"ID3" and len(data) >= at + _ID3_HEAD:
-        length = 0
-        for byte in data[at + 6 : at + 10]:
-            length = length << 7 | byte & 0x7F
-        at += _ID3_HEAD + length + (_ID3_HEAD if data[at + 5] & _ID3_FOOTER else 0)
-    return min(at, len(data))
+    while (length := _tag_length(data, at)) and at + length < len(data):
+        at += length
+    return at
+
+
+def _tag_length(data: bytes, at: int) -> int:
+    """Read how long the ID3v2 tag at a place is, in four times seven bits; 0 when there is none."""
+    if data[at : at + 3] != b"ID3" or len(data) < at + _ID3_HEAD:
+        return 0
+    length = 0
+    for byte in data[at + 6 : at + _ID3_HEAD]:
+        length = length << 7 | byte & 0x7F
+    return _ID3_HEAD + length + (_ID3_HEAD if data[at + 5] & _ID3_FOOTER else 0)
 
 
 def _is_info(data: bytes, at: int, frame: Frame) -> bool:

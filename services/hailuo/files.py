@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from email.utils import formatdate
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -12,10 +13,9 @@ from services.hailuo.prompt import Upload
 from services.hailuo.session import HailuoSession
 from shared.attachments import Attachment
 from shared.upstream.client import Upstream
-from shared.upstream.shapes import text_of
+from shared.upstream.shapes import id_of, text_of
 
 _UNTYPED = "application/octet-stream"
-_OK = 200
 
 
 async def upload(calls: Calls, upstream: Upstream, session: HailuoSession, file: Attachment) -> Upload:
@@ -37,7 +37,7 @@ async def upload(calls: Calls, upstream: Upstream, session: HailuoSession, file:
         },
         body=file.data,
     )
-    if answer.status != _OK:
+    if answer.status != HTTPStatus.OK:
         raise refusals.not_stored(answer)
     made = await calls.post(
         session,
@@ -53,7 +53,7 @@ async def upload(calls: Calls, upstream: Upstream, session: HailuoSession, file:
         },
         kind="callback",
     )
-    return Upload(name, type_, refusals.id_of(made, "fileID"))
+    return Upload(name, type_, id_of(made, "fileID"))
 
 
 def _store_headers(policy: Mapping[str, Any], resource: str, type_: str | None, data: bytes) -> dict[str, str]:

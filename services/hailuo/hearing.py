@@ -8,14 +8,16 @@ from shared.upstream.refusals import unreadable
 from shared.upstream.shapes import inner
 from shared.upstream.sse import SseFrame
 
-HEARD_EVENT = "asr_chunk"
+_HEARD_EVENT = "asr_chunk"
 
 
 def heard(frame: SseFrame) -> str | None:
-    """Give the words that an event says were heard, empty when there were none; None for any other event.
+    """Give the words that an event says were heard, empty when there were none; None for one that does not say.
 
     Raise what a refusal means.
     """
+    if not frame.data.strip():
+        return None
     try:
         payload = loads(frame.data)
     except ValueError:
@@ -25,9 +27,9 @@ def heard(frame: SseFrame) -> str | None:
         return ""
     if status is not None and status.code != 0:
         raise refused(status)
-    if frame.event != HEARD_EVENT:
-        return None
     text = inner(payload, "data", "text")
+    if frame.event != _HEARD_EVENT or text is None:
+        return None
     if not isinstance(text, str):
-        raise UpstreamChanged("The site left out what it heard.")
+        raise UpstreamChanged("The site told what it heard by something else than a text.")
     return whole(text)

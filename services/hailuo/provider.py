@@ -6,16 +6,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from services.hailuo import files, prompt, voices
+from services.hailuo import files, prompt, refusals, voices
 from services.hailuo.calls import Calls
 from services.hailuo.hearing import heard
-from services.hailuo.refusals import refusal
 from services.hailuo.reply import HailuoDecoder
 from services.hailuo.session import HailuoAccount, HailuoLease, HailuoSession, read_credential
 from services.hailuo.site import HailuoSite
 from services.hailuo.speech import Speeches
 from shared.accounts import Lease
-from shared.errors import AccountExpired, RequestRefused, UpstreamUnavailable
+from shared.errors import RequestRefused, UpstreamUnavailable
 from shared.openai.requests import ChatRequest, SpeechRequest, TranscriptionRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
@@ -78,7 +77,8 @@ class Hailuo(Provider[Credential, HailuoSession]):
         upload = partial(files.upload, self._calls, self.upstream, session)
         uploads = await request.attached.uploaded(lease.account.key, upload)
         continued = request.conversation
-        text = prompt.prompt(request.messages, continued=continued is not None)
+        named = continued is not None
+        text = prompt.prompt(request.messages, continued=named)
         async with self._calls.chat(
             session,
             text,
@@ -86,25 +86,22 @@ class Hailuo(Provider[Credential, HailuoSession]):
             search_mode=prompt.search_mode(request.model),
             form=prompt.form(uploads, text),
         ) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
-            yield Reply(frames, HailuoDecoder(), lease.made)
+            refuse = partial(refusals.refusal, named=named)
+            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refuse)
+            yield Reply(frames, HailuoDecoder(named=named), lease.made)
 
     async def forget(self, conversation: Conversation, account: HailuoAccount) -> None:
         """Delete a conversation."""
         await self._calls.forget(await account.session(), conversation.id)
 
     async def check(self, account: HailuoAccount) -> bool:
-        """Ask whose account this is; a refused one registers its device anew the next time."""
-        session = await account.session()
-        try:
-            user = await self._calls.user(session)
-        except AccountExpired:
+        """Ask whose account this is; one the site does not know registers its device anew the next time."""
+        answer = await self._calls.user(await account.session())
+        alive = refusals.is_alive(answer)
+        # What is not the site's own says nothing of the device.
+        if not alive and not refusals.is_foreign(answer):
             account.refuse_session()
-            raise
-        if isinstance(user.get("userInfo"), dict):
-            return True
-        account.refuse_session()
-        return False
+        return alive
 
     def check_speech(self, request: SpeechRequest) -> None:
         """Refuse a voice the site does not have, and a text with nothing to be read out."""
@@ -116,13 +113,14 @@ class Hailuo(Provider[Credential, HailuoSession]):
         self, request: SpeechRequest, lease: Lease[Any, Any]
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Have the site write the text, then read it out."""
-        return self._speeches.speak(prompt.spoken(request.input), self._voice(request), lease)
+        text, voice = prompt.spoken(request.input), self._voice(request)
+        return self._speeches.speak(text, voice, lease, whole=request.whole)
 
     async def transcribe(self, request: TranscriptionRequest, lease: Lease[Any, Any]) -> str:
         """Speak to the site, and leave as soon as it has told what it heard."""
         session: HailuoSession = await lease.account.session()
         async with self._calls.hear(session, request.audio) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
+            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
             while (batch := await frames.read()) is not None:
                 for frame in batch:
                     if (text := heard(frame)) is not None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from attrs import frozen
@@ -14,17 +15,19 @@ from shared.errors import (
     AddressLimited,
     ContentBlocked,
     ConversationUnknown,
+    RequestRefused,
     SiteError,
     UpstreamUnavailable,
 )
 from shared.upstream import json
 from shared.upstream.client import Answer
 from shared.upstream.refusals import ByWords, is_page, kind_by_words, no_data, no_json, own_words, unknown_shape
-from shared.upstream.shapes import as_object, text_of
+from shared.upstream.shapes import as_object, inner
 
 EXPIRED = (
     "The site does not take this account token: log in at hailuoai.com again and copy `_token` from its Local Storage."
 )
+LIMITED = "The site takes no more calls from this network address for now."
 
 NOTHING_HEARD = 1200041
 """The code with which the site says that a sound has no speech in it."""
@@ -32,18 +35,36 @@ NOTHING_HEARD = 1200041
 _BY_WORDS: ByWords = (
     (re.compile("频繁|正在(生成|回复|回答|进行)|too many requests", re.IGNORECASE), AccountBusy),
     (re.compile("封禁|禁言|冻结|封号|banned", re.IGNORECASE), AccountBarred),
+    (
+        re.compile(
+            "(内容|文本|输入|消息).{0,10}(过长|太长|超长)|(超过|超出).{0,10}token"
+            r"|(content|text|input|message|prompt).{0,20}too long|\bmax(imum)?[ _].{0,40}token",
+            re.IGNORECASE,
+        ),
+        RequestRefused,
+    ),
     (re.compile("用完|上限|额度|次数|quota|limit exceeded", re.IGNORECASE), AccountLimited),
     (re.compile("违规|敏感|合规|sensitive", re.IGNORECASE), ContentBlocked),
+    (re.compile("登录|登陆|login|log in|token|unauthorized", re.IGNORECASE), AccountExpired),
     (
         re.compile("(会话|对话|聊天|chat|conversation).{0,20}(不存在|删除|无效|not found|not exist)", re.IGNORECASE),
         ConversationUnknown,
     ),
-    (re.compile("登录|登陆|login|log in|token|unauthorized", re.IGNORECASE), AccountExpired),
-    (re.compile("开小差|繁忙|稍后|超时|timeout|internal|unavailable", re.IGNORECASE), UpstreamUnavailable),
+    (
+        re.compile(
+            "开小差|繁忙|稍后|超时|(系统|服务|网络)(错误|异常)|签名|timeout|internal|unavailable", re.IGNORECASE
+        ),
+        UpstreamUnavailable,
+    ),
 )
 """By what stands in the message, first match first: the site's codes are not known."""
 
-_BY_STATUS: Mapping[int, type[SiteError]] = {401: AccountExpired, 429: AccountBusy}
+_BY_STATUS: Mapping[int, tuple[type[SiteError], str]] = {401: (AccountExpired, EXPIRED), 429: (AddressLimited, LIMITED)}
+"""By HTTP status, with what the client is told. The site itself refuses with 200: what stands before it, with these."""
+_SERVER_ERROR = 500
+
+_PASSING = (AccountBusy, UpstreamUnavailable)
+"""What the site says when it could not say anything of an account."""
 
 _ENVELOPES = (
     ("statusInfo", "code", "message"),
@@ -52,8 +73,8 @@ _ENVELOPES = (
     ("", "code", "message"),
 )
 """Where a code and its words stand: in which inner object (or the value itself), under which names."""
-
-_OK = 200
+_CODE = re.compile("-?[0-9]{1,18}")
+"""A code that is written as a text."""
 
 
 @frozen
@@ -70,41 +91,70 @@ def status_of(payload: Any) -> Status | None:
         return None
     for holder, code_name, words_name in _ENVELOPES:
         said = payload.get(holder) if holder else payload
-        if isinstance(said, dict) and type(code := said.get(code_name)) is int:
+        if isinstance(said, dict) and (code := _code(said.get(code_name))) is not None:
             return Status(code, own_words(said.get(words_name)))
     return None
 
 
-def refused(status: Status, default: type[SiteError] = UpstreamUnavailable) -> SiteError:
-    """Say what a status other than 0 means; one whose words tell nothing is of the `default` class."""
+def refused(status: Status, default: type[SiteError] = UpstreamUnavailable, *, named: bool = False) -> SiteError:
+    """Say what a status other than 0 means; one whose words tell nothing is of the `default` class.
+
+    `named`: the call named a conversation, so words of one are of that.
+    """
     kind = kind_by_words(_BY_WORDS, status.words) or default
+    if kind is ConversationUnknown and not named:
+        kind = default
     if kind is AccountExpired:
         return AccountExpired(EXPIRED)
     said = status.words or f"code {status.code}"
     return kind(f"The site says: {said}")
 
 
-def refusal(answer: Answer) -> SiteError:
-    """Say what a reply means that is not what was asked for."""
-    return _refusal(answer, UpstreamUnavailable)
+def refusal(answer: Answer, default: type[SiteError] = UpstreamUnavailable, *, named: bool = False) -> SiteError:
+    """Say what a reply means that is not what was asked for; `default` and `named` as in `refused`."""
+    try:
+        payload = json.loads(answer.body)
+    except ValueError:
+        return _of_no_json(answer)
+    status = status_of(payload)
+    by_status = answer.status >= _SERVER_ERROR or answer.status in _BY_STATUS
+    if status is not None and status.code != 0 and not by_status:
+        return refused(status, default if answer.status == HTTPStatus.OK else UpstreamUnavailable, named=named)
+    return unknown_shape(payload) if answer.status == HTTPStatus.OK else _of_status(answer)
 
 
-def data(answer: Answer, default: type[SiteError] = UpstreamUnavailable) -> Mapping[str, Any]:
+def data(answer: Answer, default: type[SiteError] = UpstreamUnavailable, *, named: bool = False) -> Mapping[str, Any]:
     """Give the `data` of a reply that says yes, empty where it has none; raise what any other reply means.
 
-    `default` is the class of a refusal whose words tell nothing.
+    A JSON object without a status says yes; without `data`, it is the data itself. `default` and `named` as in
+    `refused`.
     """
     payload = json.loads_any(answer.body)
     status = status_of(payload)
-    if answer.status != _OK or status is None or status.code != 0:
-        raise _refusal(answer, default)
-    return as_object(payload.get("data"))
+    if answer.status != HTTPStatus.OK or not isinstance(payload, dict) or (status is not None and status.code != 0):
+        raise refusal(answer, default, named=named)
+    found = payload.get("data")
+    if status is None:
+        return found if isinstance(found, dict) else payload
+    return as_object(found)
 
 
-def id_of(value: Mapping[str, Any], name: str) -> str | int:
-    """Give an id that a reply must have, as it came; raise `UpstreamChanged` when it is missing."""
-    found = value.get(name)
-    return found if type(found) is int else text_of(value, name)
+def is_alive(answer: Answer) -> bool:
+    """Tell by what the site knows of an account whether its token works; raise when the site could not say."""
+    payload = json.loads_any(answer.body)
+    status = status_of(payload)
+    if status is not None and status.code == 0 and isinstance(inner(payload, "data", "userInfo"), dict):
+        return True
+    error = refusal(answer)
+    said = None if status is None else kind_by_words(_BY_WORDS, status.words)
+    if answer.status >= _SERVER_ERROR or isinstance(error, AddressLimited) or said in _PASSING:
+        raise error
+    return False
+
+
+def is_foreign(answer: Answer) -> bool:
+    """Tell what is no JSON, a guard's page mostly, from a reply of the site and from none."""
+    return bool(answer.body.strip()) and json.loads_any(answer.body) is None
 
 
 def not_stored(answer: Answer) -> SiteError:
@@ -117,29 +167,20 @@ def not_spoken(answer: Answer) -> SiteError:
     return UpstreamUnavailable(f"The site did not give a part of the speech it made (HTTP {answer.status}).")
 
 
-def _refusal(answer: Answer, default: type[SiteError]) -> SiteError:
-    try:
-        payload = json.loads(answer.body)
-    except ValueError:
-        return _of_no_json(answer)
-    status = status_of(payload)
-    if status is not None and status.code != 0:
-        return refused(status, _BY_STATUS.get(answer.status, default))
-    if answer.status != _OK:
-        return _of_status(answer)
-    return unknown_shape(payload)
+def _code(value: Any) -> int | None:
+    if isinstance(value, str) and _CODE.fullmatch(value):
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _of_status(answer: Answer) -> SiteError:
-    kind = _BY_STATUS.get(answer.status, UpstreamUnavailable)
-    return AccountExpired(EXPIRED) if kind is AccountExpired else kind(f"The site refused with HTTP {answer.status}.")
+    kind, told = _BY_STATUS.get(answer.status, (UpstreamUnavailable, f"The site refused with HTTP {answer.status}."))
+    return kind(told, retry_after=answer.retry_after)
 
 
 def _of_no_json(answer: Answer) -> SiteError:
     """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
-    if answer.status == AddressLimited.status and answer.retry_after is not None:
-        return AddressLimited(retry_after=answer.retry_after)
-    if answer.status != _OK and not is_page(answer):
+    if answer.status == AddressLimited.status or (answer.status != HTTPStatus.OK and not is_page(answer)):
         return _of_status(answer)
     if is_page(answer) or not answer.body:
         return no_data(answer)

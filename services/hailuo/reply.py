@@ -17,13 +17,13 @@ from shared.upstream.refusals import unreadable
 from shared.upstream.shapes import as_address, as_list, as_text, inner
 from shared.upstream.sse import SseFrame
 
-TEXT_EVENT = "message_result"
+_TEXT_EVENT = "message_result"
 _PLACE = ("data", "messageResult", "content")
-END_EVENT = "close_chunk"
+_END_EVENT = "close_chunk"
 _ENDS = 8
 _HEARTBEAT = 3
 """Values of `type`: the two that may come without a status."""
-QUIET = frozenset({"send_result", "follow_up_question_result", "heartbeat"})
+_QUIET = frozenset({"send_result", "follow_up_question_result", "heartbeat"})
 """Known events with nothing for the reader."""
 
 _HALF = "\ufffd"
@@ -31,9 +31,13 @@ _ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 class HailuoDecoder:
-    """Decodes one answer. `message` is the site's id of it, empty until an event has named it."""
+    """Decodes one answer. `message` is the site's id of it, empty until an event has named it.
 
-    def __init__(self) -> None:
+    `named`: what is answered named a conversation.
+    """
+
+    def __init__(self, *, named: bool = False) -> None:
+        self._named = named
         self.conversation: Conversation | None = None
         self.message = ""
         self._content = ""
@@ -48,24 +52,24 @@ class HailuoDecoder:
         if self._over:
             return []
         new = self._growth.added(frame.data)
-        if new is not None and frame.event == TEXT_EVENT and _HALF not in new:
+        if new is not None and frame.event == _TEXT_EVENT and _HALF not in new:
             self._given += len(new)
             return [Text(new)] if new else []
         self._growth.forget()
         try:
             payload = loads(frame.data)
         except ValueError:
-            return self._close(Failed(unreadable(frame)))
+            return self._close(Failed(unreadable(frame))) if frame.data.strip() else []
         if type(payload) is not dict:
             return [Unknown("malformed event")]
         type_ = payload.get("type")
-        if type_ == _ENDS or frame.event == END_EVENT:
+        if type_ == _ENDS or frame.event == _END_EVENT:
             return self._close(Finish())
         if type_ == _HEARTBEAT:
             return []
         status = status_of(payload)
         if status is not None and status.code != 0:
-            return self._close(Failed(refused(status)))
+            return self._close(Failed(refused(status, named=self._named)))
         return self._take(frame, payload)
 
     def end(self) -> list[Delta]:
@@ -73,13 +77,13 @@ class HailuoDecoder:
         return [] if self._over else self._close(None)
 
     def _take(self, frame: SseFrame, payload: dict[str, Any]) -> list[Delta]:
-        event, inner = frame.event, payload.get("data")
-        if type(inner) is dict:
-            if event == TEXT_EVENT and type(result := inner.get("messageResult")) is dict:
+        event, data = frame.event, payload.get("data")
+        if type(data) is dict:
+            if event == _TEXT_EVENT and type(result := data.get("messageResult")) is dict:
                 return self._take_result(result, frame.data)
-            if type(sent := inner.get("sendResult")) is dict:
+            if type(sent := data.get("sendResult")) is dict:
                 self._name(sent.get("chatID"), sent.get("systemMsgID"))
-        return [] if event in QUIET else [Unknown(event or "event without a name")]
+        return [] if event in _QUIET else [Unknown(event or "event without a name")]
 
     def _take_result(self, result: dict[str, Any], frame: bytes) -> list[Delta]:
         if not self._answering:

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 from urllib.parse import quote
 
-VOICE_HEAD = 1024
+_VOICE_HEAD = 1024
 """Bytes of a sound that its signature covers."""
 
 
@@ -30,7 +30,7 @@ def chat_content(character: str, text: str, chat: str, form: str) -> str:
 
 def sound_content(character: str, chat: str, sound: bytes) -> str:
     """Give what stands for the body of a call that is spoken."""
-    return _md5(character) + _md5(chat) + hashlib.md5(sound[:VOICE_HEAD]).hexdigest()
+    return _md5(character) + _md5(chat) + hashlib.md5(sound[:_VOICE_HEAD]).hexdigest()
 
 
 def store_signature(secret: str, *, md5: str, type_: str, date: str, token: str, resource: str) -> str:

@@ -3,8 +3,9 @@
 import asyncio
 import unicodedata
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from itertools import pairwise
 from typing import Any
@@ -55,36 +56,35 @@ class Speeches:
         self._upstream = upstream
 
     @asynccontextmanager
-    async def speak(self, text: str, voice: str, lease: HailuoLease) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Have a text read out; give its parts in order, each as soon as it can be fetched."""
+    async def speak(
+        self, text: str, voice: str, lease: HailuoLease, *, whole: bool
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Have a text read out; give its parts in order, each as soon as it can be fetched.
+
+        `whole`: the first one only when no list of the site can replace it any more.
+        """
         session = await lease.account.session()
         message = await self._written(session, text, lease)
         lease.free()
-        parts: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
-        tasks: list[asyncio.Task[Any]] = []
-        places = asyncio.Semaphore(FETCHES)
+        parts = _Parts(partial(self._part, places=asyncio.Semaphore(FETCHES)))
 
         async def make() -> None:
             try:
                 # The voice is a setting of the account: until this speech is made, no other may change it.
                 async with lease.lock("voice"):
                     await self._set_voice(session, voice)
-                    async for url in self._look(session, message, voice):
-                        tasks.append(asyncio.create_task(self._part(url, places)))
-                        parts.put_nowait(tasks[-1])
+                    await self._look(session, message, voice, parts)
             finally:
-                parts.put_nowait(None)
+                parts.end()
 
         making = asyncio.create_task(make())
-        tasks.append(making)
-        given = _given(parts, making)
+        given = _given(parts, making, whole=whole)
         try:
             yield given
         finally:
             await given.aclose()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            making.cancel()
+            await asyncio.gather(making, *parts.cancel(), return_exceptions=True)
 
     async def _written(self, session: HailuoSession, text: str, lease: HailuoLease) -> str:
         """Have the site write the text; give the id of the message.
@@ -144,28 +144,26 @@ class Speeches:
         except RequestRefused as error:
             raise RequestRefused(f"The site does not take the voice {voice!r}. {error.message}") from error
 
-    async def _look(self, session: HailuoSession, message: str, voice: str) -> AsyncIterator[str]:
-        """Look until the speech is made; give the address of each part as it appears."""
+    async def _look(self, session: HailuoSession, message: str, voice: str, parts: "_Parts") -> None:
+        """Look until the speech is made; each look tells all its parts."""
         site = self._calls.site
         path = f"{site.speech_path}?msgID={message}&timbre={voice}"
         clock = asyncio.get_running_loop().time
         since = clock()
-        known: list[str] = []
-        missed = 0
+        most = missed = 0
         while True:
             try:
-                seen = await self._calls.get(session, path, kind="speech")
+                seen = await self._calls.get(session, path, kind="speech", default=SiteError)
                 missed = 0
             except UpstreamUnavailable:
                 missed += 1
                 if missed > MISSED_LOOKS:
                     raise
             else:
-                urls = _urls(seen.get("result"), known)
-                for url in urls[len(known) :]:
-                    since = clock()
-                    yield url
-                known = urls
+                urls = [url for url in as_list(seen.get("result")) if isinstance(url, str) and url]
+                parts.take(urls)
+                if len(urls) > most:
+                    most, since = len(urls), clock()
                 status = seen.get("requestStatus")
                 if not isinstance(status, int) or status >= DONE:
                     return
@@ -173,7 +171,7 @@ class Speeches:
                 raise SiteError(f"The site made no speech within {site.speech_limit:g} seconds (语音生成超时).")
             await asyncio.sleep(site.speech_pause)
 
-    async def _part(self, url: str, places: asyncio.Semaphore) -> bytes:
+    async def _part(self, url: str, *, places: asyncio.Semaphore) -> bytes:
         site = self._calls.site
         headers = {"User-Agent": site.user_agent, "Accept": "*/*", "Referer": f"{site.base}/"}
         async with places:
@@ -186,31 +184,68 @@ class Speeches:
 _NO_SOUND = frozenset({"text/html", "application/xml", "application/json"})
 
 
-async def _given(
-    parts: asyncio.Queue[asyncio.Task[bytes] | None], making: asyncio.Task[None]
-) -> AsyncGenerator[bytes, None]:
+class _Parts:
+    """The parts of a speech that is being made: fetched as soon as they are named, given in order.
+
+    Each list of the site replaces the one before, as far as none of that has been given.
+    """
+
+    def __init__(self, fetch: Callable[[str], Coroutine[Any, Any, bytes]]) -> None:
+        self._fetch = fetch
+        self._fetched: dict[tuple[int, str], asyncio.Task[bytes]] = {}
+        self._listed: list[tuple[int, str]] = []
+        self._given = 0
+        self._final = False
+        self._news = asyncio.Event()
+
+    def take(self, urls: Sequence[str]) -> None:
+        """Take the newest list. An address may be signed anew each time."""
+        listed = [(place, url.partition("?")[0]) for place, url in enumerate(urls)]
+        if listed[: self._given] != self._listed[: self._given]:
+            raise SiteError("The site replaced a part of a speech that had been sent on already.")
+        for part, url in zip(listed, urls, strict=True):
+            if part not in self._fetched:
+                self._fetched[part] = asyncio.create_task(self._fetch(url))
+                self._fetched[part].add_done_callback(lambda _: self._news.set())
+        self._listed = listed
+        self._news.set()
+
+    def end(self) -> None:
+        """Take the newest list as the last one."""
+        self._final = True
+        self._news.set()
+
+    async def next(self) -> bytes | None:
+        """Give the next part, None after the last. A failed one is only missed when nothing can replace it any more."""
+        while True:
+            self._news.clear()
+            if self._given < len(self._listed):
+                part = self._fetched[self._listed[self._given]]
+                if part.done() and (self._final or part.exception() is None):
+                    self._given += 1
+                    return part.result()
+            elif self._final:
+                return None
+            await self._news.wait()
+
+    def cancel(self) -> Iterable[asyncio.Task[bytes]]:
+        """Cancel what is still being fetched; give what is to be waited for."""
+        for part in self._fetched.values():
+            part.cancel()
+        return self._fetched.values()
+
+
+async def _given(parts: _Parts, making: asyncio.Task[None], *, whole: bool) -> AsyncGenerator[bytes, None]:
     """Give the parts in order; raise what went wrong with one of them, or with the making."""
+    if whole:
+        await making
     none = True
-    while (part := await parts.get()) is not None:
-        yield await part
+    while (part := await parts.next()) is not None:
+        yield part
         none = False
     await making
     if none:
-        raise UpstreamUnavailable("The site made no speech of this text (语音未生成).")
-
-
-def _urls(value: Any, known: Sequence[str]) -> list[str]:
-    """Read the list of parts, which only grows; an address may be signed anew each time."""
-    urls = [url for url in as_list(value) if isinstance(url, str) and url]
-    if len(urls) < len(known):
-        urls += known[len(urls) :]
-    if any(_path(new) != _path(old) for new, old in zip(urls, known, strict=False)):
-        raise UpstreamChanged("The site replaced a part of a speech it was still making.")
-    return urls
-
-
-def _path(url: str) -> str:
-    return url.partition("?")[0]
+        raise SiteError("The site made no speech of this text (语音未生成).")
 
 
 def _letters(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from shared.errors import (
@@ -53,7 +54,6 @@ _BY_CODE: Mapping[int, type[SiteError]] = {
 }
 """By `errCode`, `code` or HTTP status, where the words say nothing."""
 
-_CODE_LIMIT = 1e9
 _WORD_FIELDS = ("errMsg", "msg", "message", "err", "error")
 
 _OK, _UNAUTHORIZED, _CLIENT_ERROR, _SERVER_ERROR = 200, 401, 400, 500
@@ -140,14 +140,14 @@ def session_id(answer: Answer) -> str:
 
 def is_alive(answer: Answer) -> bool:
     """Tell by what the site knows of an account whether its token works; raise when the site could not say."""
-    if answer.status == AddressLimited.status:
-        raise _limited(answer)
     value = loads_any(answer.body)
-    error = problem(value) if isinstance(value, dict) else refusal(answer)
-    told = isinstance(value, dict) or answer.status < _SERVER_ERROR
-    if isinstance(error, AddressLimited) or (isinstance(error, UpstreamUnavailable) and not told):
+    if problem(value) is None and inner(value, "data", "user"):
+        return True
+    error = refusal(answer)
+    said = kind_by_words(_BY_WORDS, _words(as_object(value)))
+    if answer.status >= _SERVER_ERROR or isinstance(error, AddressLimited) or said is UpstreamUnavailable:
         raise error
-    return error is None and bool(inner(value, "data", "user"))
+    return False
 
 
 def _error(words: str, code: float) -> SiteError:
@@ -155,12 +155,12 @@ def _error(words: str, code: float) -> SiteError:
     if kind is None:
         server = _SERVER_ERROR <= code < 2 * _SERVER_ERROR
         kind = _BY_CODE.get(int(code), UpstreamUnavailable if server else SiteError)
-    return _of_kind(kind, f"The site says: {words} [{code:g}]" if words else f"The site refused with code {code:g}.")
+    return _of_kind(kind, f"The site says: {words} [{code}]" if words else f"The site refused with code {code}.")
 
 
 def _number(value: Any) -> float | None:
-    """Take a code as a number; None for anything else, also for what is none of the site's codes."""
-    return value if type(value) in (int, float) and abs(value) < _CODE_LIMIT else None
+    """Take a code as a number; None for anything else, and for one too large for a number."""
+    return value if type(value) is int or (type(value) is float and isfinite(value)) else None
 
 
 def _of_kind(kind: type[SiteError], message: str) -> SiteError:

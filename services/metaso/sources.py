@@ -17,22 +17,32 @@ class Sources:
         self._known: dict[int, Reference] = {}
         self._given: dict[int, Reference] = {}
         self._last = 0
+        self._shift = 0
 
     def take(self, entries: list[Any], *, anew: bool) -> None:
         """Take a list that stands for all there are (`anew`); or one with more, with other forms, or with all again.
 
-        An entry without a number of its own has the next one. A list that begins with a known source is all again.
+        An entry without a number of its own has the one its address is known by, else the next that is free. A list
+        that numbers from 0 is counted from 1, as the marks in the text are.
         """
         if anew:
             self._known = {}
-            self._last = 0
-        first = _address(entries[0]) if entries else ""
-        again = next((number for number, known in self._known.items() if known.url == first), None)
-        number = self._last if again is None else again - 1
-        for entry in entries:
-            number = _own_number(entry) or number + 1
+            self._last = self._shift = 0
+        stated = [_own_number(entry) for entry in entries]
+        if 0 in stated:
+            self._shift = 1
+        numbers = {known.url: number for number, known in self._known.items()}
+        number = self._last
+        for entry, own in zip(entries, stated, strict=True):
+            url = _address(entry)
+            if own is not None:
+                number = own + self._shift
+            elif url in numbers:
+                number = numbers[url]
+            else:
+                number = (self._last if number + 1 in self._known else number) + 1
             self._last = max(self._last, number)
-            if url := _address(entry):
+            if url:
                 title = " ".join(_text(entry, _TITLES).split())
                 self._known[number] = Reference(str(number), title, url)
 
@@ -45,12 +55,12 @@ class Sources:
         return new
 
 
-def _own_number(entry: Any) -> int:
-    """Give the number an entry states, 0 if it states none."""
+def _own_number(entry: Any) -> int | None:
+    """Give the number an entry states, None if it states none."""
     value = inner(entry, "index")
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _DIGITS_MOST:
         return int(value)
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and value >= 0 else None
 
 
 def _address(entry: Any) -> str:

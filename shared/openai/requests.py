@@ -56,12 +56,13 @@ class VideoRequest:
 
 @define
 class SpeechRequest:
-    """`POST /v1/audio/speech`."""
+    """`POST /v1/audio/speech`. `whole`: the client is sent nothing before all of it is there."""
 
     input: str = field(repr=False)
     voice: str = ""
     model: str = ""
     response_format: str = "mp3"
+    whole: bool = False
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
 

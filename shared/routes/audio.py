@@ -8,7 +8,7 @@ from aiohttp import HttpVersion11, web
 
 from shared import audio, mp3
 from shared.context import note_account, request_id
-from shared.errors import UpstreamUnavailable
+from shared.errors import SiteError, UpstreamUnavailable
 from shared.faults import told
 from shared.openai.errors import BadRequest
 from shared.openai.parse import read_speech, read_transcription
@@ -34,7 +34,8 @@ async def speech(request: web.Request) -> web.StreamResponse:
         speaker.check_speech(ask)
         tries = service.tries(caller)
         # Before HTTP/1.1 the end of a body cannot be told from a broken connection.
-        if ask.response_format != "mp3" or request.version < HttpVersion11:
+        ask.whole = ask.response_format != "mp3" or request.version < HttpVersion11
+        if ask.whole:
             return await _whole(service, tries, ask)
     return await _Spoken(service, request, tries, ask).answer()
 
@@ -101,7 +102,7 @@ class _Spoken:
             await self._response.prepare(self._request)
             await self._response.write(first)
             async for part in parts:
-                await self._response.write(mp3.bare(part))
+                await self._response.write(_sound(part))
             ended = True
         finally:
             if not ended:
@@ -115,7 +116,7 @@ async def _whole(service: Service, tries: Tries, ask: SpeechRequest) -> web.Resp
 
     async def use(output: Stream[AsyncIterator[bytes]]) -> bytes:
         parts, first = await _begun(output)
-        return b"".join([first, *[mp3.bare(part) async for part in parts]])
+        return b"".join([first, *[_sound(part) async for part in parts]])
 
     output, sound = await tries.run(lambda lease: Stream(lease, speaker.speak(ask, lease)), use)
     service.cleanup.finish(output, keep=service.settings.keep_conversations)
@@ -133,7 +134,15 @@ async def _begun(output: Stream[AsyncIterator[bytes]]) -> tuple[AsyncIterator[by
     async for part in parts:
         if sound := mp3.bare(part):
             return parts, sound
-    raise UpstreamUnavailable("The site made a speech without any sound.")
+    raise SiteError("The site made a speech without any sound.")
+
+
+def _sound(part: bytes) -> bytes:
+    """Give what of a part can be joined to others; raise when nothing of it can."""
+    sound = mp3.bare(part)
+    if not sound:
+        raise SiteError("The site made a part of a speech without any sound.")
+    return sound
 
 
 def _heard(ask: TranscriptionRequest, text: str, sound: audio.Sound) -> web.Response:

@@ -43,3 +43,9 @@ def text_of(value: Mapping[str, Any], *names: str) -> str:
         if isinstance(text, str) and text:
             return text
     raise UpstreamChanged(f"The site left out `{names[0]}` in its reply.", shape=shape(value))
+
+
+def id_of(value: Mapping[str, Any], name: str) -> str | int:
+    """Give an id that a reply must have, as it came; raise `UpstreamChanged` when it is missing."""
+    found = value.get(name)
+    return found if type(found) is int else text_of(value, name)

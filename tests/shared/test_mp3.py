@@ -68,8 +68,12 @@ def test_what_is_no_mp3_stays_as_it_is(data: bytes) -> None:
     assert seconds(data) is None
 
 
-def test_a_tag_that_lies_about_its_length() -> None:
-    assert bare(b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f" + FRAME) == b""
+@pytest.mark.parametrize("length", [b"\x7f\x7f\x7f\x7f", b"\x00\x00\x06\x60"], ids=["past the end", "to the end"])
+def test_a_tag_that_leaves_nothing_is_none(length: bytes) -> None:
+    lie = b"ID3\x04\x00\x00" + length + FRAME * 3
+    assert bare(lie) == lie
+    assert bare(TAG + lie) == lie
+    assert seconds(lie) == pytest.approx(3 * sounds.SECONDS)
 
 
 def test_junk_is_skipped() -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from shared.errors import UpstreamChanged
-from shared.upstream.shapes import as_address, as_list, as_object, as_text, inner, text_of
+from shared.upstream.shapes import as_address, as_list, as_object, as_text, id_of, inner, text_of
 
 ODD: list[Any] = [None, True, 7, 1.5, "text", [], ["a"], {}, {"a": 1}]
 
@@ -51,3 +51,11 @@ def test_a_text_that_must_be_there() -> None:
         with pytest.raises(UpstreamChanged, match="`rid`") as caught:
             text_of(value, "rid", "id")
         assert caught.value.shape.startswith("{")
+
+
+def test_an_id_that_must_be_there() -> None:
+    assert id_of({"id": 7}, "id") == 7
+    assert id_of({"id": "7"}, "id") == "7"
+    for value in ({}, {"id": None}, {"id": True}, {"id": ""}):
+        with pytest.raises(UpstreamChanged, match="`id`"):
+            id_of(value, "id")

@@ -167,6 +167,8 @@ QUIET: tuple[Event, ...] = (
     SENT,
     BEAT,
     ("anything", {"type": 3}),
+    ("heartbeat", b"event:heartbeat\ndata:\n\n"),
+    ("message_result", b"event:message_result\ndata: \t\n\n"),
     ("follow_up_question_result", {"type": 4, "data": {"followUpQuestions": ["?"]}, "statusInfo": OK}),
     ("follow_up_question_result", {**result("another text", 0)[1], "type": 4}),
 )
@@ -194,6 +196,7 @@ def test_unknown_events_are_counted_and_skipped(event: Event, kind: str) -> None
 
 REFUSED: dict[str, tuple[Event, type[SiteError]]] = {
     "a login": (("send_result", {"type": 1, "statusInfo": {"code": 5, "message": "登录已过期"}}), AccountExpired),
+    "a code as a text": (("send_result", {"type": 1, "statusInfo": {"code": "5", "message": "登录"}}), AccountExpired),
     "the retired endpoint": (
         (
             "message_result",
@@ -227,6 +230,9 @@ HEARD: dict[str, tuple[str, Any, str | None]] = {
     "the spoken answer": ("audio_chunk", {"status_code": 0, "data": {"hex": ["ff"]}}, None),
     "its text": ("text_chunk", {"status_code": 0, "data": {"text": "no"}}, None),
     "no object": ("other", [1], None),
+    "nothing yet": ("asr_chunk", {"status_code": 0, "data": {}}, None),
+    "null yet": ("asr_chunk", {"status_code": 0, "data": {"text": None}}, None),
+    "not even data": ("asr_chunk", {"status_code": 0}, None),
     "half a character": ("asr_chunk", {"data": {"text": "a"}}, "a"),
 }
 
@@ -241,13 +247,18 @@ def test_heard(event: str, payload: Any, wanted: str | None) -> None:
     [
         ("error", b'{"status_code":1,"err_message":"\\u767b\\u5f55"}', AccountExpired),
         ("error", b'{"status_code":1,"err_message":""}', UpstreamUnavailable),
-        ("asr_chunk", b'{"status_code":0,"data":{}}', UpstreamChanged),
+        ("asr_chunk", b'{"status_code":0,"data":{"text":["a"]}}', UpstreamChanged),
         ("asr_chunk", b"oops", UpstreamChanged),
     ],
 )
 def test_not_heard(event: str, data: bytes, kind: type[SiteError]) -> None:
     with pytest.raises(kind):
         heard(SseFrame(event, data))
+
+
+@pytest.mark.parametrize("data", [b"", b" \t"])
+def test_events_without_data_say_nothing(data: bytes) -> None:
+    assert heard(SseFrame("heartbeat", data)) is None
 
 
 def test_an_event_in_which_the_body_ended_is_a_broken_answer() -> None:
@@ -260,6 +271,7 @@ CONTENTS = st.lists(st.text(st.sampled_from('ab天😀\ufffd\\"\ud83d'), max_siz
 
 
 @given(CONTENTS, st.data())
+@settings(deadline=None)
 def test_events_read_by_what_is_new_say_what_whole_ones_say(pieces: list[str], data: st.DataObject) -> None:
     events, content = [], ""
     for piece in pieces:

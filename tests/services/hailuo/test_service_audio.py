@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ WAV = (
     b"data\x00\x1f\x00\x00" + b"\x80" * 7936
 )
 """0.992 seconds of silence."""
+SOUNDLESS = b"TAG" + bytes(125)
+"""An mp3 with a tag and nothing else."""
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg on the PATH")
 
@@ -210,8 +213,6 @@ def test_likeness() -> None:
 MADE: dict[str, tuple[str, tuple[Fault, ...], int, str]] = {
     "an unknown voice at the site": ("voice", (refused(9, "音色不存在"),), 400, "request_refused"),
     "a refused login": ("voice", (Reply(EXPIRED),), 401, "invalid_api_key"),
-    "no parts": ("tts", (Reply({"statusInfo": OK, "data": {"requestStatus": 2, "result": []}}),), 502, ""),
-    "no status": ("tts", (Reply({"statusInfo": OK, "data": {}}),), 502, ""),
     "a page": ("tts", (html(200),) * 4, 502, ""),
     "a refused part": ("part", (Reply({}, 403),), 502, ""),
     "another success": ("part", (Reply({}, 204),), 502, ""),
@@ -237,6 +238,12 @@ async def test_failures_before_the_first_part_have_a_status(
         await world.settled()
 
 
+@pytest.mark.parametrize("hiccup", [Reply({"code": 502, "message": "Bad Gateway"}, 502), refused(9, "系统异常")])
+async def test_a_hiccup_at_the_voice_switch_is_no_unknown_voice(world: World, hiccup: Reply) -> None:
+    world.site.script("voice", hiccup)
+    spoken(await world.speak(TEXT))
+
+
 async def test_fail_over_before_the_first_part(world: World) -> None:
     world.tokens("ann", "ben")
     world.site.script("part", server_error())
@@ -259,8 +266,8 @@ async def test_a_speech_that_is_never_made() -> None:
         await world.settled()
 
 
-async def test_a_failure_after_the_first_part_breaks_the_connection(world: World) -> None:
-    world.site.script("part", Fault(), server_error())
+async def breaks_off(world: World) -> None:
+    """Have a text read out, which breaks off after something of it was sent."""
     body = {"model": "tts-1", "input": TEXT, "voice": "alloy"}
     async with asyncio.timeout(5), world.house.post("/v1/audio/speech", body, world.tokens()) as response:
         assert response.status == 200
@@ -269,18 +276,94 @@ async def test_a_failure_after_the_first_part_breaks_the_connection(world: World
     await world.settled()
 
 
-async def test_a_replaced_part_breaks_the_connection(world: World) -> None:
-    urls = [f"https://cdn.hailuoai.com/prod/tts/1-{n}.mp3" for n in range(2)]
-    looks = [{"requestStatus": 1, "result": urls[:1]}, {"requestStatus": 2, "result": urls[1:]}]
-    world.site.script("tts", *(Reply({"statusInfo": OK, "data": look}) for look in looks))
-    world.site.script("part", Reply(sounds.sound("一"), content_type="audio/mpeg"))
-    body = {"model": "tts-1", "input": TEXT, "voice": "alloy"}
-    async with asyncio.timeout(5), world.house.post("/v1/audio/speech", body, world.tokens()) as response:
-        if response.status == 200:
-            with pytest.raises(aiohttp.ClientPayloadError):
-                await response.read()
-    world.errors = ["upstream_changed"]
-    await world.settled()
+async def test_a_failure_after_the_first_part_breaks_the_connection(world: World) -> None:
+    world.site.script("part", Fault(), server_error())
+    await breaks_off(world)
+
+
+def scripted(world: World, looks: Sequence[str], parts: Mapping[str, bytes | Fault]) -> None:
+    """Have each look show the parts of these names, and the last one end the speech."""
+    for number, names in enumerate(looks, 1):
+        urls = [f"https://cdn.hailuoai.com/prod/tts/1-{name}.mp3" for name in names]
+        told = {"requestStatus": 2 if number == len(looks) else 1, "result": urls}
+        world.site.script("tts", Reply({"statusInfo": OK, "data": told}))
+    for name, part in parts.items():
+        fault = Reply(part, content_type="audio/mpeg") if isinstance(part, bytes) else part
+        world.site.script(f"/prod/tts/1-{name}.mp3", fault)
+
+
+async def test_parts_whose_tags_lie_are_given_as_they_are(world: World) -> None:
+    scripted(world, ["012"], {"0": b"AAAA", "1": b"ID3\x03fake-mp3-part-2", "2": b"CC"})
+    assert (await world.speak(TEXT)).body == b"AAAAID3\x03fake-mp3-part-2CC"
+
+
+def never_there() -> Fault:
+    return Together(Reply(b"ZZ", content_type="audio/mpeg"), Stall(after=0))
+
+
+REPLACED: dict[str, tuple[Sequence[str], Callable[[], Fault], bytes]] = {
+    "before it was there": (["0", "12"], never_there, b"AAAABB"),
+    "because it was not there": (["0", "12"], lambda: server_error(404), b"AAAABB"),
+    "a later one": (["10", "12"], never_there, b"AAAABB"),
+    "by none": (["10", "1"], never_there, b"AAAA"),
+}
+
+
+@pytest.mark.parametrize(("looks", "fault", "sound"), REPLACED.values(), ids=REPLACED)
+async def test_a_part_that_was_not_given_may_be_replaced(
+    looks: Sequence[str], fault: Callable[[], Fault], sound: bytes
+) -> None:
+    async with World.start(HAILUO_SPEECH_PAUSE="0.05") as world:
+        scripted(world, looks, {"0": fault(), "1": b"AAAA", "2": b"BB"})
+        told = await world.speak(TEXT)
+        assert (told.status, told.body) == (200, sound)
+        await world.settled()
+
+
+@pytest.mark.parametrize(("looks", "sound"), [(["0", "12"], b"BBC"), (["01", "0"], b"AAAA"), (["0", ""], b"")])
+async def test_a_whole_speech_is_of_the_last_list_alone(looks: Sequence[str], sound: bytes) -> None:
+    async with World.start(HAILUO_SPEECH_PAUSE="0.05") as world:
+        scripted(world, looks, {"0": b"AAAA", "1": b"BB", "2": b"C"})
+        told = await told_before_http_1_1(world)
+        assert told.status == (200 if sound else 502)
+        assert not sound or told.body == sound
+        await world.settled()
+
+
+@pytest.mark.parametrize("names", ["12", ""])
+async def test_a_part_replaced_after_it_was_given_breaks_the_connection(names: str) -> None:
+    async with World.start(HAILUO_SPEECH_PAUSE="0.05") as world:
+        scripted(world, ["0", names], {"0": b"AAAA", "1": b"BB", "2": b"C"})
+        await breaks_off(world)
+
+
+NOT_MADE = {
+    "no parts": Reply({"statusInfo": OK, "data": {"requestStatus": 2, "result": []}}),
+    "no answer": Reply({"statusInfo": OK, "data": {}}),
+    "a refusal": refused(5, "语音合成失败"),
+}
+
+
+@pytest.mark.parametrize("fault", NOT_MADE.values(), ids=NOT_MADE)
+async def test_a_speech_the_site_could_not_make_is_not_asked_for_again(world: World, fault: Fault) -> None:
+    world.site.script("tts", fault)
+    told = await world.speak(TEXT)
+    assert (told.status, told.code) == (502, "upstream_error")
+    assert (len(world.site.calls_of("chat")), len(world.site.calls_of("tts"))) == (1, 1)
+
+
+async def test_a_part_without_sound_is_no_speech(world: World) -> None:
+    scripted(world, ["01"], {"0": b"AAAA", "1": SOUNDLESS})
+    await breaks_off(world)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("names", ["01", "1"])
+async def test_a_speech_without_sound_is_not_made_again(world: World, names: str) -> None:
+    scripted(world, [names], {"0": b"AAAA", "1": SOUNDLESS})
+    told = await world.speak(TEXT, response_format="wav")
+    assert (told.status, told.code) == (502, "upstream_error")
+    assert len(world.site.calls_of("chat")) == 1
 
 
 async def test_parts_signed_anew_are_the_same(world: World) -> None:
@@ -305,7 +388,7 @@ async def test_a_client_that_leaves_a_speech(world: World) -> None:
     spoken(await world.speak(TEXT))
 
 
-async def test_before_http_1_1_a_speech_has_its_length(world: World) -> None:
+async def told_before_http_1_1(world: World) -> Told:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(world.house.url.rpartition(":")[2]))
     body = orjson.dumps({"input": TEXT, "voice": "alloy"})
     head = f"POST /v1/audio/speech HTTP/1.0\r\nAuthorization: Bearer {world.tokens()}\r\n"
@@ -314,7 +397,11 @@ async def test_before_http_1_1_a_speech_has_its_length(world: World) -> None:
     writer.close()
     head_read, _, sound = answer.partition(b"\r\n\r\n")
     assert f"Content-Length: {len(sound)}".encode() in head_read
-    spoken(Told(200, {"Content-Type": "audio/mpeg"}, sound))
+    return Told(int(head_read.split()[1]), {"Content-Type": "audio/mpeg"}, sound)
+
+
+async def test_before_http_1_1_a_speech_has_its_length(world: World) -> None:
+    spoken(await told_before_http_1_1(world))
 
 
 async def test_draining_breaks_a_speech_off() -> None:
@@ -435,6 +522,18 @@ HEARINGS: dict[str, tuple[Fault, int, str]] = {
     "any refusal": (Events((("error", {"status_code": 5, "err_message": "系统错误"}),)), 502, ""),
     "an expired login": (Events((("error", {"status_code": 5, "err_message": "请登录"}),)), 401, ""),
     "no events": (Events(()), 502, ""),
+    "nothing yet": (
+        Events(
+            (
+                ("heartbeat", b"event:heartbeat\ndata:\n\n"),
+                ("asr_chunk", {"status_code": 0, "data": {}}),
+                ("asr_chunk", {"status_code": 0, "data": {"text": "好"}}),
+            )
+        ),
+        200,
+        "好",
+    ),
+    "nothing ever": (Events((("asr_chunk", {"status_code": 0, "data": {}}),)), 502, ""),
     "only the spoken answer": (Events((("text_chunk", {"status_code": 0, "data": {"text": "x"}}),)), 502, ""),
     "a page": (html(200), 502, ""),
     "JSON": (Reply(EXPIRED), 401, ""),

@@ -125,6 +125,14 @@ async def test_an_unknown_conversation(world: World) -> None:
     assert (told.status, told.code) == (404, "conversation_not_found")
 
 
+async def test_an_unknown_conversation_in_the_stream(world: World) -> None:
+    chat = (await world.whole("one", conversation_id="new")).value["conversation_id"]
+    world.site.script("chat", Events((("send_result", {"type": 1, "statusInfo": CHAT_UNKNOWN["statusInfo"]}),)))
+    told = await world.whole("two", conversation_id=chat)
+    assert (told.status, told.code) == (404, "conversation_not_found")
+    world.kept = 1
+
+
 async def test_device_is_registered_once_and_for_three_hours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await asyncio.gather(*(world.whole("a", "ann", "ben") for _ in range(4)))
     assert len(world.site.calls_of("register")) == 2
@@ -152,6 +160,14 @@ async def test_a_registration_without_its_text_uses_the_token(world: World) -> N
     # The simulator knows no device of this account: that the call was made with the token's own is what counts.
     assert "device_id=242935159979966466" in world.site.calls_of("chat")[0].query
     assert told.status == 502
+    world.site.violations.clear()
+
+
+@pytest.mark.parametrize("told", [{"deviceIDStr": "7"}, {"data": {"deviceIDStr": "7"}}])
+async def test_a_registration_without_a_status(world: World, told: dict[str, Any]) -> None:
+    world.site.script("register", Reply(told))
+    await world.whole("a")
+    assert "device_id=7&" in world.site.calls_of("chat")[0].query
     world.site.violations.clear()
 
 
@@ -190,6 +206,9 @@ async def test_one_answer_at_a_time_for_an_account(world: World) -> None:
     assert world.site.outcomes("chat") == {"ok": 5}
 
 
+HICCUPS = (Reply({"code": 502, "message": "Bad Gateway"}, 502), refused(1000500, "系统异常"), refused(1, "签名错误"))
+
+
 STREAM_REFUSALS: dict[str, tuple[Fault, int, str]] = {
     "an expired login": (Reply(EXPIRED), 401, "invalid_api_key"),
     "an expired login in the stream": (
@@ -201,8 +220,15 @@ STREAM_REFUSALS: dict[str, tuple[Fault, int, str]] = {
     "a blocked text": (refused(1, "内容涉及敏感信息"), 400, "content_filter"),
     "a quota": (refused(1, "今日次数已达上限"), 429, "rate_limit_exceeded"),
     "a ban": (refused(1, "账号已被封禁"), 403, "account_barred"),
-    "an unknown conversation": (Reply(CHAT_UNKNOWN), 404, "conversation_not_found"),
+    "a conversation nobody named": (Reply(CHAT_UNKNOWN), 502, "upstream_unavailable"),
+    "too long": (refused(1, "内容过长，超过token上限"), 400, "request_refused"),
+    "a session that has ended": (
+        Events((("send_result", {"type": 1, "statusInfo": {"code": 7, "message": "会话无效，请重新登录"}}),)),
+        401,
+        "invalid_api_key",
+    ),
     "the retired endpoint": (refused(1, "抱歉，服务器开小差了，请稍等一会儿再试。"), 502, "upstream_unavailable"),
+    "too many calls": (html(429), 429, "rate_limit_exceeded"),
     "a page": (html(200), 502, "upstream_unavailable"),
     "a gateway's page": (server_error(502), 502, "upstream_unavailable"),
     "nothing": (Events(()), 502, "upstream_unavailable"),
@@ -220,6 +246,21 @@ async def test_refusals(fault: Fault, status: int, code: str, stream: bool) -> N
         told = await (world.chat("a") if stream else world.whole("a"))
         assert (told.status, told.code) == (status, code)
         await world.settled()
+
+
+async def test_how_long_the_address_is_limited_is_told_to_all(world: World) -> None:
+    world.site.script("chat", Reply({}, 429, headers=(("Retry-After", "7"),)))
+    first, second = await world.whole("a"), await world.whole("b")
+    assert (first.status, first.headers["Retry-After"]) == (429, "7")
+    assert second.status == 429
+    assert len(world.site.calls_of("chat")) == 1
+
+
+@pytest.mark.parametrize("hiccup", HICCUPS)
+async def test_a_hiccup_at_registration_is_no_dead_token(world: World, hiccup: Reply) -> None:
+    world.site.script("register", hiccup)
+    assert (await world.whole("a")).status == 200
+    assert world.site.outcomes("register") == {"scripted": 1, "ok": 1}
 
 
 async def test_a_busy_account_is_waited_for() -> None:
@@ -338,27 +379,32 @@ async def test_a_bad_file_costs_no_account(world: World) -> None:
     assert world.site.calls == []
 
 
-CHECKS: dict[str, tuple[str, Fault, dict[str, Any], int]] = {
-    "live": ("user", Fault(), {"live": True}, 200),
-    "refused": ("user", refused(5, "参数错误"), {"live": False}, 200),
-    "no user": ("user", Reply({"statusInfo": OK, "data": {}}), {"live": False}, 200),
-    "refused at registration": ("register", refused(5, "参数错误"), {"live": False}, 200),
+CHECKS: dict[str, tuple[str, Fault, bool, int]] = {
+    "live": ("user", Fault(), True, 1),
+    "refused": ("user", refused(5, "参数错误"), False, 2),
+    "no user": ("user", Reply({"statusInfo": OK, "data": {}}), False, 2),
+    "no status": ("user", Reply({"data": {"userInfo": {}}}), False, 2),
+    "nothing": ("user", Reply(b""), False, 2),
+    "a page": ("user", html(200), False, 1),
+    "a text": ("user", Reply(b"oops", content_type="text/plain"), False, 1),
+    "refused at registration": ("register", refused(5, "参数错误"), False, 2),
 }
 
 
-@pytest.mark.parametrize(("kind", "fault", "wanted", "status"), CHECKS.values(), ids=CHECKS)
-async def test_check(world: World, kind: str, fault: Fault, wanted: Any, status: int) -> None:
+@pytest.mark.parametrize(("kind", "fault", "live", "devices"), CHECKS.values(), ids=CHECKS)
+async def test_check(world: World, kind: str, fault: Fault, live: bool, devices: int) -> None:
     world.site.script(kind, fault)
     told = await world.request("/token/check", {"token": world.tokens()})
-    assert (told.value, told.status) == (wanted, status)
+    assert (told.value, told.status) == ({"live": live}, 200)
     again = await world.request("/token/check", {"token": world.tokens()})
     assert again.value == {"live": True}
-    refused_once = wanted["live"] is False
-    assert len(world.site.calls_of("register")) == 1 + refused_once
+    assert len(world.site.calls_of("register")) == devices
 
 
-async def test_check_of_a_site_that_is_away(world: World) -> None:
-    world.site.script("user", html(502))
+@pytest.mark.parametrize("kind", ["register", "user"])
+@pytest.mark.parametrize("fault", [html(502), *HICCUPS, Cut(after=None)])
+async def test_check_of_a_site_that_is_away(world: World, kind: str, fault: Fault) -> None:
+    world.site.script(kind, fault)
     told = await world.request("/token/check", {"token": world.tokens()})
     assert told.status == 502
 

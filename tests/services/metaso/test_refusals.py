@@ -76,7 +76,10 @@ REFUSED: list[tuple[Answer, type[SiteError]]] = [
     (answer({}), UpstreamChanged),
     (answer([1]), UpstreamChanged),
     (answer({"errCode": 0, "errMsg": "success", "data": {}}), UpstreamChanged),
-    (answer({"errCode": 1e300, "errMsg": "success"}), UpstreamChanged),
+    (answer({"errCode": 1e300, "errMsg": "denied", "data": {"id": "1"}}), SiteError),
+    (answer(said(2000000001, "denied", data={"id": "1"})), SiteError),
+    (answer(b'{"errCode": %b, "errMsg": "\\ud83d"}' % (b"9" * 400)), SiteError),
+    (answer(b'{"errCode": 1e999, "errMsg": "success"}'), UpstreamChanged),
     (answer({"errCode": True}), UpstreamChanged),
 ]
 
@@ -111,6 +114,8 @@ def test_how_long_a_limit_lasts(header: str, seconds: float) -> None:
     [
         (said(7, "参数\n错误"), "The site says: 参数 错误 [7]"),
         (said(7), "The site refused with code 7."),
+        (said(1000001), "The site refused with code 1000001."),
+        (said(1000001, "x"), "The site says: x [1000001]"),
         (said(7, "<b>page</b>"), "The site refused with code 7."),
         (said(7, "长" * 500), f"The site says: {'长' * 200} [7]"),
         ({"err": "odd"}, "The site says: odd [200]"),
@@ -193,7 +198,7 @@ LIVE = {"errCode": 0, "errMsg": "success", "data": {"user": {"id": UID, "nickNam
         (answer({"errCode": 0, "errMsg": "success"}), False),
         (answer({"data": [1]}), False),
         (answer(said(401, "请先登录", data=LIVE["data"])), False),
-        (answer(said(7, "系统繁忙", data=None)), False),
+        (answer(said(7, "参数错误", data=None)), False),
         (answer({"err": "please login"}), False),
         (answer({}, 401), False),
         (answer(b"", 401), False),
@@ -201,6 +206,9 @@ LIVE = {"errCode": 0, "errMsg": "success", "data": {"user": {"id": UID, "nickNam
         (answer(PAGE, 200, "text/html"), False),
         (answer(b""), False),
         (answer([LIVE]), False),
+        (answer(said(7, "系统繁忙", data=None)), UpstreamUnavailable),
+        (answer({"errCode": 0, "data": {"user": None}}, 500), UpstreamUnavailable),
+        (answer({}, 503), UpstreamUnavailable),
         (answer(b"", 500), UpstreamUnavailable),
         (answer(PAGE, 502, "text/html"), UpstreamUnavailable),
         (answer(said(3, "TOO_MANY_REQUESTS")), AddressLimited),
@@ -227,6 +235,7 @@ def test_liveness(told: Answer, alive: bool | type[SiteError]) -> None:
         ({"code": "x", "msg": "TOO_MANY_REQUESTS"}, AddressLimited, "network address"),
         ({"code": 500, "msg": "?"}, UpstreamUnavailable, "? [500]"),
         ({"code": 5000, "msg": "生成失败"}, SiteError, "生成失败 [5000]"),
+        ({"code": 1234567}, SiteError, "code 1234567"),
         ({}, SiteError, "code 0"),
     ],
 )

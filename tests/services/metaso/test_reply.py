@@ -173,6 +173,23 @@ BODIES: dict[str, tuple[bytes, str]] = {
         refer("set", source("a", 0), source("b", -1), source("c", "x"), source("d", True), source("e", "9" * 30)),
         shown((1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, "e")),
     ),
+    "numbers from zero": (
+        refer("set", source("a", 0), source("b", 1), source("c", "2")) + text("x") + refer("update", source("d", 3)),
+        shown((1, "a"), (2, "b"), (3, "c")) + "x" + shown((4, "d")),
+    ),
+    "numbers from zero, not in order": (
+        refer("set", source("b", 1), source("a", 0), C) + refer("set", source("b", 1)) + text("x"),
+        shown((1, "b")) + "x",
+    ),
+    "a known source and a new one": (
+        refer("set", A, B, C) + text("x") + refer("update", B, source("d")) + refer("update", source("d"), A),
+        shown((1, "a"), (2, "b"), (3, "c")) + "x" + shown((4, "d")),
+    ),
+    "a list given again with a hole in it": (
+        refer("set", A, {"title": "x"}, C) + text("x") + refer("update", A, {"title": "x"}, C, source("d")),
+        shown((1, "a"), (3, "c")) + "x" + shown((4, "d")),
+    ),
+    "one source twice": (refer("set", A, A, B) + text("x"), shown((1, "a"), (2, "a"), (3, "b")) + "x"),
     "a source said better": (
         refer("set", source("a", 1)) + text("x") + refer("update", {**source("a", 1), "title": "A"}),
         shown((1, "a")) + "x<1 A https://a.example/>",
