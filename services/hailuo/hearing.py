@@ -16,7 +16,7 @@ def heard(frame: SseFrame) -> str | None:
 
     Raise what a refusal means.
     """
-    if not frame.data.strip():
+    if frame.blank:
         return None
     try:
         payload = loads(frame.data)

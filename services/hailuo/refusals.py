@@ -12,7 +12,6 @@ from shared.errors import (
     AccountBusy,
     AccountExpired,
     AccountLimited,
-    AddressLimited,
     ContentBlocked,
     ConversationUnknown,
     RequestRefused,
@@ -27,7 +26,7 @@ from shared.upstream.shapes import as_object, inner
 EXPIRED = (
     "The site does not take this account token: log in at hailuoai.com again and copy `_token` from its Local Storage."
 )
-LIMITED = "The site takes no more calls from this network address for now."
+LIMITED = "The site takes no more calls for now."
 
 NOTHING_HEARD = 1200041
 """The code with which the site says that a sound has no speech in it."""
@@ -59,7 +58,7 @@ _BY_WORDS: ByWords = (
 )
 """By what stands in the message, first match first: the site's codes are not known."""
 
-_BY_STATUS: Mapping[int, tuple[type[SiteError], str]] = {401: (AccountExpired, EXPIRED), 429: (AddressLimited, LIMITED)}
+_BY_STATUS: Mapping[int, tuple[type[SiteError], str]] = {401: (AccountExpired, EXPIRED), 429: (AccountLimited, LIMITED)}
 """By HTTP status, with what the client is told. The site itself refuses with 200: what stands before it, with these."""
 _SERVER_ERROR = 500
 
@@ -147,7 +146,7 @@ def is_alive(answer: Answer) -> bool:
         return True
     error = refusal(answer)
     said = None if status is None else kind_by_words(_BY_WORDS, status.words)
-    if answer.status >= _SERVER_ERROR or isinstance(error, AddressLimited) or said in _PASSING:
+    if answer.status >= _SERVER_ERROR or isinstance(error, AccountLimited) or said in _PASSING:
         raise error
     return False
 
@@ -180,7 +179,7 @@ def _of_status(answer: Answer) -> SiteError:
 
 def _of_no_json(answer: Answer) -> SiteError:
     """Tell a page of a guard or gateway before the site from a reply of the site; its words are never passed on."""
-    if answer.status == AddressLimited.status or (answer.status != HTTPStatus.OK and not is_page(answer)):
+    if answer.status == AccountLimited.status or (answer.status != HTTPStatus.OK and not is_page(answer)):
         return _of_status(answer)
     if is_page(answer) or not answer.body:
         return no_data(answer)

@@ -59,7 +59,7 @@ class HailuoDecoder:
         try:
             payload = loads(frame.data)
         except ValueError:
-            return self._close(Failed(unreadable(frame))) if frame.data.strip() else []
+            return [] if frame.blank else self._close(Failed(unreadable(frame)))
         if type(payload) is not dict:
             return [Unknown("malformed event")]
         type_ = payload.get("type")

@@ -123,7 +123,6 @@ class MetasoDecoder:
 
     def _bare(self, frame: SseFrame) -> list[Delta]:
         """Take an event that is not JSON: nothing, the end sign, or a refusal."""
-        word = frame.data.strip()
-        if not word:
+        if frame.blank:
             return []
-        return [*self.end(), Finish() if word == _DONE else Failed(unreadable(frame))]
+        return [*self.end(), Finish() if frame.data.strip() == _DONE else Failed(unreadable(frame))]

@@ -24,6 +24,11 @@ class SseFrame:
     data: bytes
     whole: bool = True
 
+    @property
+    def blank(self) -> bool:
+        """Whether it says nothing, as heartbeats do. One that was cut off might have."""
+        return self.whole and not self.data.strip()
+
 
 class SseFramer:
     """Split a body into events, however its bytes arrive.

@@ -82,7 +82,7 @@ STATUSES: list[tuple[Answer, Kind]] = [
     (answer({"statusInfo": {"code": 0}, "data": {"a": 1}}, 500), errors.UpstreamUnavailable),
     (answer(info(7, "内容涉及敏感信息"), 400), errors.ContentBlocked),
     (answer(info(7, "某种没见过的话"), 401), errors.AccountExpired),
-    (answer({"code": 429, "message": "Too Many Requests"}, 429), errors.AddressLimited),
+    (answer({"code": 429, "message": "Too Many Requests"}, 429), errors.AccountLimited),
 ]
 
 
@@ -106,7 +106,7 @@ LIMITED = (
 @pytest.mark.parametrize("reply", LIMITED)
 def test_too_many_calls_are_one_refusal_in_any_form(reply: Answer) -> None:
     error = refusals.refusal(reply)
-    assert type(error) is errors.AddressLimited
+    assert type(error) is errors.AccountLimited
     assert error.retry_after == 7
 
 
@@ -150,7 +150,7 @@ OTHERS: list[tuple[Answer, Kind]] = [
     (answer(b"oops", 500, "text/plain"), errors.UpstreamUnavailable),
     (answer(b"", 401, "text/plain"), errors.AccountExpired),
     (answer({}, 401), errors.AccountExpired),
-    (answer({}, 429), errors.AddressLimited),
+    (answer({}, 429), errors.AccountLimited),
     (answer(b"<html>", 401, "text/html"), errors.UpstreamUnavailable),
     (answer({}, 503), errors.UpstreamUnavailable),
     (answer({"data": {}}), errors.UpstreamChanged),
@@ -194,8 +194,8 @@ CHECKED: list[tuple[Answer, bool | Kind]] = [
     (answer({}, 503), errors.UpstreamUnavailable),
     (answer(b"<html>", 502, "text/html"), errors.UpstreamUnavailable),
     (answer(b"", 500), errors.UpstreamUnavailable),
-    (answer(b"<html>", 429, "text/html"), errors.AddressLimited),
-    (answer(info(1400010, "参数错误"), 429), errors.AddressLimited),
+    (answer(b"<html>", 429, "text/html"), errors.AccountLimited),
+    (answer(info(1400010, "参数错误"), 429), errors.AccountLimited),
 ]
 
 

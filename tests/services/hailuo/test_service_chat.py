@@ -248,7 +248,7 @@ async def test_refusals(fault: Fault, status: int, code: str, stream: bool) -> N
         await world.settled()
 
 
-async def test_how_long_the_address_is_limited_is_told_to_all(world: World) -> None:
+async def test_an_account_is_limited_as_long_as_the_site_says(world: World) -> None:
     world.site.script("chat", Reply({}, 429, headers=(("Retry-After", "7"),)))
     first, second = await world.whole("a"), await world.whole("b")
     assert (first.status, first.headers["Retry-After"]) == (429, "7")

@@ -99,6 +99,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "half an event": (text("a") + b'data:{"type":"append-text","te', "a{UpstreamUnavailable}"),
     "half an end": (text("a") + b"data:[DON", "a{UpstreamUnavailable}"),
     "what is not data": (b": ping\nretry: 3\nid: 7\nevent: x\n" + text("a") + DONE, "a{end}"),
+    "half an event without data": (text("a") + b"data:", "a{UpstreamUnavailable}"),
     "empty data": (b"data:\n\ndata: \n\ndata\n\n" + text("a") + DONE, "a{end}"),
     "an end between spaces": (text("a") + b"data:  [DONE] \n\n", "a{end}"),
     "several lines of data": (b'data:{"type":"append-text",\ndata:"text":"a"}\n\n' + DONE, "a{end}"),
