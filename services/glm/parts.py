@@ -43,6 +43,11 @@ class Item:
     begun: bool = False
     passed: bool = False
 
+    @property
+    def empty(self) -> bool:
+        """Whether it only keeps the place of pictures that have no address yet."""
+        return not (self.seen or self.entries)
+
 
 @define(eq=False)
 class Part:

@@ -49,7 +49,7 @@ class GlmDecoder:
         self._parts: list[Part] = []
         self._at = 0
         self._frames = 0
-        self._late: list[tuple[Part, Item]] = []
+        self._late: list[Item] = []
         self._naming: dict[Item, Part] = {}
         self._writing: Item | None = None
         self._growth = Growth()
@@ -127,7 +127,7 @@ class GlmDecoder:
         self._give_sources(out)
         for part in self._parts:
             for item in part.items:
-                self._give(part, item, True, out)
+                self._give(item, True, out)
                 self._pass(item, out)
         out += self._marks.flush()
         if last is not None:
@@ -274,7 +274,7 @@ class GlmDecoder:
         if changed:
             item.changed = part.changed = self._frames
         if item.passed:
-            self._late.append((part, item))
+            self._late.append(item)
 
     # --- what leaves -----------------------------------------------------------------------------------------
 
@@ -298,10 +298,10 @@ class GlmDecoder:
         while part.at < len(items):
             item = items[part.at]
             followed = part.at + 1 < len(items)
-            over = part.finished or item.finished or (followed and not item.stated)
+            over = part.finished or item.finished or (followed and not item.stated and not item.empty)
             if not over and (followed or not last):
                 over = self._frames - item.changed >= PATIENCE
-            self._give(part, item, over, out)
+            self._give(item, over, out)
             if not over:
                 return False
             self._pass(item, out)
@@ -310,15 +310,14 @@ class GlmDecoder:
 
     def _give_late(self, out: list[Delta]) -> None:
         """Give what items that were taken for over have added, where the answer is now."""
-        for part, item in self._late:
-            self._give(part, item, True, out)
+        for item in self._late:
+            self._give(item, True, out)
             self._pass(item, out)
         self._late.clear()
 
-    def _give(self, part: Part, item: Item, over: bool, out: list[Delta]) -> None:
-        """Give what is new of an item; pictures and output of code only when the site says that they are done."""
-        done = part.finished or item.finished or self._over or (over and not part.stated and not item.stated)
-        if item.kind not in STREAMED and not done:
+    def _give(self, item: Item, over: bool, out: list[Delta]) -> None:
+        """Give what is new of an item; pictures and output of code only when they are over."""
+        if item.kind not in STREAMED and not over:
             return
         if item.kind == "image":
             for url in item.entries[item.given :]:
@@ -347,23 +346,28 @@ class GlmDecoder:
 
     def _begin(self, item: Item, out: list[Delta]) -> None:
         """Turn to an item: with a line end where two items would run together."""
-        out += self._marks.flush()
+        self._leave(out)
         self._writing = item
+        before, self._last_kind = self._last_kind, item.kind
         if item.begun:
             return
         item.begun = True
-        before, self._last_kind = self._last_kind, item.kind
         if before == "text" or (before == "image" and item.kind in ("text", "think")):
             out.append(Text("\n"))
 
-    def _pass(self, item: Item, out: list[Delta]) -> None:
-        """Take an item for over: a fence is closed, a mark that is not whole is text."""
-        item.passed = True
-        if self._writing is item:
-            out += self._marks.flush()
-        if item.kind == "code" and item.begun:
+    def _leave(self, out: list[Delta]) -> None:
+        """Leave the item being written: a mark that is not whole is text, a fence is closed."""
+        out += self._marks.flush()
+        item = self._writing
+        if item is not None and item.kind == "code" and item.begun:
             out.append(Text(_FENCE[1]))
             item.begun = False
+
+    def _pass(self, item: Item, out: list[Delta]) -> None:
+        """Take an item for over."""
+        item.passed = True
+        if self._writing is item:
+            self._leave(out)
 
     def _give_sources(self, out: list[Delta]) -> None:
         """Give the sources whose list is whole."""

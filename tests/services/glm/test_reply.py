@@ -317,6 +317,81 @@ def test_two_items_of_one_part(status: str | None) -> None:
     assert shown == ["«想»", "答", "案"]
 
 
+OUTPUT = item("execution_output", "3.14")
+DRAWING = item("image", [PICTURE])
+ONE_PART = [
+    # items so far in each frame of one part; what is to be read
+    ([[OUTPUT], [OUTPUT, item("text", "结果")], [OUTPUT, item("text", "结果是")]], "3.14\n结果是"),
+    ([[DRAWING], [DRAWING, item("text", "一")], [DRAWING, item("text", "一二")]], f"<{PICTURE}>\n\n一二"),
+    (
+        [[DRAWING], [DRAWING, item("code", "x=1")], [DRAWING, item("code", "x=1\ny=2")]],
+        f"<{PICTURE}>\n```python\nx=1\ny=2\n```\n",
+    ),
+    (
+        [
+            [item("code", "x=1")],
+            [item("code", "x=1"), OUTPUT],
+            [item("code", "x=1"), OUTPUT, item("text", "结")],
+            [item("code", "x=1"), OUTPUT, item("text", "结果")],
+        ],
+        "```python\nx=1\n```\n3.14\n结果",
+    ),
+    (
+        # The address comes when something else has begun behind it.
+        [[item("image", [""])], [item("image", [""]), item("text", "一")], [DRAWING, item("text", "一二")]],
+        f"<{PICTURE}>\n\n一二",
+    ),
+]
+
+
+@pytest.mark.parametrize(("versions", "wanted"), ONE_PART)
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_items_of_a_part_without_statuses_of_their_own(
+    versions: list[list[Any]], wanted: str, finished: bool
+) -> None:
+    last = [message(part("a", *versions[-1], status="finish"))] if finished else []
+    frames = [message(part("a", *items)) for items in versions]
+    assert written(decode([*frames, *last, FINISH])) == wanted
+
+
+@pytest.mark.parametrize(
+    ("first", "wanted"),
+    [(item("image", [PICTURE], "init"), f"<{PICTURE}>\n\n"), (item("execution_output", "3", "init"), "3\n")],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_an_item_that_is_held_for_finished_at_last_is_given_in_its_place(
+    first: Any, wanted: str, together: bool
+) -> None:
+    def frame(length: int) -> bytes:
+        text = item("text", "甲" * length, "init")
+        return message(part("a", first, text) if together else part("b", text))
+
+    begun = message(part("a", first))
+    frames = [begun, *map(frame, range(1, 2 * PATIENCE))]
+    wanted += "甲" * (2 * PATIENCE - 1)
+    assert "".join(written(decode(frames))) == wanted
+    assert (
+        written(decode([*frames, message(part("a", {**first, "status": "finish"}, status="finish")), FINISH])) == wanted
+    )
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_fence_is_closed_when_an_earlier_item_goes_on(resumed: bool) -> None:
+    frames = [
+        message(part("a", item("text", "一"))),
+        *(message(part("b", item("code", "x" * length))) for length in range(1, PATIENCE + 4)),
+        message(part("a", item("text", "一二"), status="finish")),
+    ]
+    wanted = "一\n```python\n" + "x" * (PATIENCE + 3) + "\n```\n二"
+    if resumed:
+        frames += [message(part("b", item("code", "x" * length))) for length in (PATIENCE + 4, PATIENCE + 6)]
+        wanted += "\n```python\nxxx\n```\n"
+    assert written(decode([*frames, FINISH])) == wanted
+    frames.append(message(part("c", item("text", "三"), status="finish")))
+    # Two texts do not run together, whatever came between.
+    assert written(decode([*frames, FINISH])) == wanted + ("三" if resumed else "\n三")
+
+
 def test_an_item_of_another_kind_takes_the_place() -> None:
     frames = [
         message(part("a", item("tool_calls", CALLS))),
