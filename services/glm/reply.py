@@ -6,33 +6,24 @@ in which the parts and items first appeared; an item that begins while an earlie
 held back, for a while.
 """
 
-import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, Item, Part, address, found
+from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TEXTS, Item, Part, found, listed
 from services.glm.refusals import refusal_in
-from shared.deltas import Delta, Failed, Finish, Image, Reference, Text, Thinking, Unknown
-from shared.marks import Marks, MarkStyle
+from services.glm.sources import Sources
+from shared.deltas import Delta, Failed, Finish, Image, Text, Thinking, Unknown
 from shared.surrogates import whole, without_open_half
 from shared.terms import Conversation
 from shared.upstream.growth import TAIL, Growth
 from shared.upstream.json import loads
 from shared.upstream.refusals import unreadable
-from shared.upstream.shapes import as_text, inner
 from shared.upstream.sse import SseFrame
 
 PATIENCE = 8
 """Frames without a change of an unfinished item after which what follows it is held back no longer."""
 
 _FENCE = ("```python\n", "\n```\n")
-_MARK = re.compile("【([0-9]{1,4})†(?:来源|源|source)】|【(turn[0-9]{1,4}[a-z]{1,12}[0-9]{1,4})】")
-_MARK_BEGUN = re.compile(
-    "【(?:[0-9]{1,4}(?:†(?:来?|来?源|s(?:o(?:u(?:r(?:ce?)?)?)?)?))?"
-    "|t(?:u(?:r(?:n(?:[0-9]{1,4}(?:[a-z]{1,12}[0-9]{0,4})?)?)?)?)?)?"
-)
-_MARK_LONGEST = 26
 
 
 class GlmDecoder:
@@ -42,15 +33,13 @@ class GlmDecoder:
         self.conversation: Conversation | None = None
         self._assistant = assistant
         self._silenced = SILENCED if silent else frozenset[str]()
-        self._keys: dict[str, None] = {}
-        # Not by a method: a decoder that holds itself would be left to the garbage collector, which stops everyone.
-        self._marks = Marks(MarkStyle(_MARK, _MARK_BEGUN, "【", _MARK_LONGEST, partial(_cited, self._keys)))
+        self._sources = Sources()
+        self._marks = self._sources.marks()
         self._by_key: dict[str | int, Part] = {}
         self._parts: list[Part] = []
         self._at = 0
         self._frames = 0
         self._late: list[Item] = []
-        self._naming: dict[Item, Part] = {}
         self._writing: Item | None = None
         self._growth = Growth()
         self._grown: list[str] = []
@@ -124,7 +113,7 @@ class GlmDecoder:
     def _close(self, out: list[Delta], last: Delta | None = None) -> list[Delta]:
         """Give all that is held back, then `last`."""
         self._over = True
-        self._give_sources(out)
+        self._sources.give(None, out)
         for part in self._parts:
             for item in part.items:
                 self._give(item, True, out)
@@ -144,8 +133,8 @@ class GlmDecoder:
                 self._take_part(position, part, out)
             else:
                 out.append(Unknown("malformed part"))
-        if self._naming:
-            self._give_sources(out)
+        if self._sources.waiting:
+            self._sources.give(self._parts[-1], out)
         if self._late:
             self._give_late(out)
         self._advance(out)
@@ -178,6 +167,8 @@ class GlmDecoder:
             return
         part, item = self._parts[-1], self._writing
         waiting = part.at + 1 != len(part.items) or part.items[-1] is not item
+        # In a frame that says nothing of this part, the text in its place is another's.
+        waiting = waiting or part.changed != self._frames
         if item is None or waiting or item.kind not in STREAMED or item.seen != item.given or item.passed:
             return
         place = ("parts", part.position, "content", item.index, STREAMED[item.kind])
@@ -190,6 +181,10 @@ class GlmDecoder:
         key: str | int = name if type(name) is str and name else position
         part = self._by_key.get(key)
         content = value.get("content")
+        if part is not None and not part.name and not part.again(value):
+            # Known by its place only, this is the next part there.
+            part.finished = True
+            part = None
         if part is None:
             if not content:
                 return
@@ -212,36 +207,38 @@ class GlmDecoder:
             return
         item = part.slots.get(index)
         if item is None or item.kind != kind:
-            item = self._add_item(part, index, kind, out)
+            item = self._turn(part, index, value, holder, out)
         status = value.get("status")
         item.finished = status == "finish"
         item.stated = status is not None
         if kind in self._silenced or kind in QUIET:
             return
-        name = STREAMED.get(kind)
+        name = TEXTS.get(kind)
         if name is not None:
-            self._take_text(part, index, item, value.get(name), out)
+            self._take_text(part, item, value.get(name), out)
         elif kind in SOURCES:
-            entries = found(holder, SOURCES[kind]) or found(value, SOURCES[kind])
-            if len(entries) > item.given:
-                item.entries = entries
-                self._naming[item] = part
-        elif kind == "execution_output":
-            self._take_text(part, index, item, value.get("content"), out)
-        elif kind == "image":
-            self._take_pictures(part, item, found(value, ("image",)))
+            self._sources.take(part, item, listed(kind, value, holder))
+        elif kind == "image" and found(value, ("image",)):
+            # One without an address yet keeps its place.
+            item.entries = listed(kind, value, holder)
+            self._changed(part, item, len(item.entries) > item.given)
 
-    def _add_item(self, part: Part, index: int, kind: str, out: list[Delta]) -> Item:
-        """Note a new item; one of another kind that stood in its place is over."""
+    def _turn(self, part: Part, index: int, value: Any, holder: dict[str, Any], out: list[Delta]) -> Item:
+        """Give the item that has taken a place, perhaps for the second time; the one of another kind is over."""
         before = part.slots.get(index)
         if before is not None:
             before.finished = True
-        item = part.slots[index] = Item(kind, index, passed=part.passed)
-        if kind not in KNOWN:
-            out.append(Unknown(whole(kind)))
+        kind = value["type"]
+        item = part.known.get((index, kind))
+        if item is None or not item.again(value, holder, settled=False):
+            item = part.known[index, kind] = Item(kind, index, passed=part.passed)
+            part.last = max(part.last, index)
+            if kind not in KNOWN:
+                out.append(Unknown(whole(kind)))
+        part.slots[index] = item
         return item
 
-    def _take_text(self, part: Part, index: int, item: Item, value: Any, out: list[Delta]) -> None:
+    def _take_text(self, part: Part, item: Item, value: Any, out: list[Delta]) -> None:
         if type(value) is not str:
             if value is not None:
                 out.append(Unknown("malformed item"))
@@ -250,22 +247,12 @@ class GlmDecoder:
         if not text:
             return
         if not text.startswith(item.tail, item.seen - len(item.tail)):
-            if part.name:
-                out.append(Unknown("rewritten"))
-            else:
-                # Without a name a part is known by its place only: this is the next part's text.
-                item = self._add_item(part, index, item.kind, out)
+            out.append(Unknown("rewritten"))
         grown = len(text) != item.seen
         item.text = text
         item.seen = len(text)
         item.tail = text[-TAIL:]
         self._changed(part, item, grown)
-
-    def _take_pictures(self, part: Part, item: Item, pictures: list[Any]) -> None:
-        """Note pictures; one without an address yet keeps its place."""
-        if pictures:
-            item.entries = [url for picture in pictures if (url := address(picture, "image_url"))]
-            self._changed(part, item, len(item.entries) > item.given)
 
     def _changed(self, part: Part, item: Item, changed: bool) -> None:
         if not item.listed:
@@ -368,32 +355,3 @@ class GlmDecoder:
         item.passed = True
         if self._writing is item:
             self._leave(out)
-
-    def _give_sources(self, out: list[Delta]) -> None:
-        """Give the sources whose list is whole."""
-        for item, part in list(self._naming.items()):
-            done = part.finished or item.finished or not part.stated
-            if done or part is not self._parts[-1] or self._over:
-                del self._naming[item]
-                for entry in item.entries[item.given :]:
-                    self._refer(entry, out)
-                item.given = len(item.entries)
-
-    def _refer(self, entry: Any, out: list[Delta]) -> None:
-        """Number a source, as the marks of the text count, and give it."""
-        url = address(entry, "url")
-        key = as_text(inner(entry, "match_key")) or str(len(self._keys) + 1)
-        if key in self._keys:
-            return
-        self._keys[key] = None
-        if url:
-            out.append(Reference(key, as_text(inner(entry, "title")), url))
-
-
-def _cited(keys: Mapping[str, None], match: re.Match[str]) -> str:
-    """Give the key of the source that a mark cites, by its running number or by its own key."""
-    number, key = match.groups()
-    if number is None:
-        return key
-    named = list(keys)
-    return named[int(number) - 1] if 0 < int(number) <= len(named) else number

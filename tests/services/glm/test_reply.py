@@ -317,6 +317,7 @@ def test_two_items_of_one_part(status: str | None) -> None:
     assert shown == ["«想»", "答", "案"]
 
 
+CALL = item("tool_calls", CALLS)
 OUTPUT = item("execution_output", "3.14")
 DRAWING = item("image", [PICTURE])
 ONE_PART = [
@@ -402,6 +403,93 @@ def test_an_item_of_another_kind_takes_the_place() -> None:
     assert written(decode([*frames, FINISH])) == "一\n```python\nx\n```\n二"
 
 
+def test_an_item_that_comes_back_to_its_place_is_not_given_again() -> None:
+    think, answer = item("think", "想"), item("text", "答")
+    frames = [message(part("a", think)), message(part("a", answer)), message(part("a", think), status="finish")]
+    assert written(decode(frames)) == "«想»答"
+    more = message(part("a", item("think", "想一想"), status="finish"))
+    assert written(decode([*frames[:2], more, message(part("a", item("text", "答案"))), FINISH])) == "«想»答«一想»案"
+    found = item("quote_result", {})
+    frames = [message(part("a", one, meta=SOURCES)) for one in (found, answer, {**found, "status": "finish"})]
+    assert written(decode([*frames, FINISH])) == "{1}{2}答"
+
+
+NAMELESS = {
+    # the only item of two parts, and what is to be read
+    "text": (item("text", "好"), item("text", "好的，"), "好\n好的，"),
+    "other text": (item("text", "好的"), item("text", "好"), "好的\n好"),
+    "think": (item("think", "好"), item("think", "好的"), "«好好的»"),
+    "code": (item("code", "x"), item("code", "x = 1"), "```python\nx\n```\n```python\nx = 1\n```\n"),
+    "output": (OUTPUT, item("execution_output", "3.14159"), "3.14\n3.14159\n"),
+    "picture": (DRAWING, item("image", [PICTURE, f"{PICTURE}?"]), f"<{PICTURE}>\n<{PICTURE}>\n<{PICTURE}?>\n"),
+    "other picture": (DRAWING, item("image", [f"{PICTURE}?"]), f"<{PICTURE}>\n<{PICTURE}?>\n"),
+}
+
+
+@pytest.mark.parametrize(("first", "second", "wanted"), NAMELESS.values(), ids=NAMELESS)
+def test_a_part_without_a_name_begins_behind_one_that_is_finished(first: Any, second: Any, wanted: str) -> None:
+    frames = [message(part(None, first)), message(part(None, first, status="finish"))]
+    frames += [message(part(None, second)), message(part(None, second, status="finish"))]
+    assert written(decode([*frames, FINISH])) == wanted
+    assert written(decode([frame for frame in frames for _ in range(2)] + [FINISH])) == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        *(("other text", status) for status in ("init", "finish", None)),
+        *(("other picture", status) for status in ("finish", None)),
+    ],
+)
+def test_a_part_without_a_name_is_another_when_it_does_not_begin_like_the_one_before(
+    kind: str, status: str | None
+) -> None:
+    first, second, wanted = NAMELESS[kind]
+    frames = [message(part(None, one, status=status)) for one in (first, second, second)]
+    assert written(decode([*frames, FINISH])) == wanted
+
+
+def test_a_picture_may_change_while_its_part_is_not_finished() -> None:
+    others = [item("image", [f"{PICTURE}?{number}"]) for number in range(3)]
+    frames = [message(part(None, one)) for one in (DRAWING, *others)]
+    assert written(decode([*frames, FINISH])) == f"<{PICTURE}?2>\n"
+
+
+def test_a_part_without_a_name_that_has_fewer_items_is_another() -> None:
+    code = item("code", "x")
+    frames = [message(part(None, *items, status=None)) for items in ([code, OUTPUT], [code])]
+    fence = "```python\nx\n```\n"
+    assert written(decode([*frames, FINISH])) == f"{fence}3.14\n{fence}"
+
+
+def test_a_part_without_a_name_that_says_nothing_new_is_the_same() -> None:
+    frames = [
+        message(part(None, item("text", text), *more, status=None))
+        for text, more in (("好", []), ("", []), ("好的", [CALL]), ("好的，", [CALL, OUTPUT]))
+    ]
+    frames.insert(2, message(part(None, status=None)))
+    assert written(decode([*frames, FINISH])) == "好的，\n3.14\n"
+
+
+def test_sources_of_parts_without_names() -> None:
+    more = {"metadata_list": [{"title": "C", "url": "https://c.example.com/"}]}
+    found = item("quote_result", {})
+    frames = [
+        message(part(None, found, status="finish", meta=SOURCES)),
+        message(part(None, found)),
+        message(part(None, found, status="finish", meta=more)),
+        message(part(None, item("text", "晴【1†来源】【3†来源】"))),
+    ]
+    assert written(decode([*frames, FINISH])) == "{1}{2}{3}晴[1][3]"
+    del frames[1]
+    assert written(decode([*frames, FINISH])) == "{1}{2}{3}晴[1][3]"
+
+
+def test_the_same_output_of_two_parts_is_given_twice() -> None:
+    frames = [message(part(name, OUTPUT, status="finish")) for name in ("a", "a", "b")]
+    assert written(decode([*frames, FINISH])) == "3.14\n3.14\n"
+
+
 def test_a_rewritten_text_goes_on_behind_what_was_sent() -> None:
     frames = [
         message(part("a", item("text", text)))
@@ -481,6 +569,18 @@ def test_frames_read_by_what_is_new_say_what_whole_ones_say(schedule: tuple[list
         assert written(decode(frames)) == given_by_growth
 
 
+def test_a_frame_without_the_text_being_written_says_nothing_of_it() -> None:
+    first, again = item("text", "xy"), item("text", "xyz")
+    frames = [
+        message(part("a", first, status="finish")),
+        message(part("b", first)),
+        message(part("a", first, status="finish")),
+        message(part("a", again, status="finish")),
+        message(part("b", item("text", "xyw"))),
+    ]
+    assert written(decode([*frames, FINISH])) == "xy\nxyzw"
+
+
 def test_a_text_grows_while_what_follows_it_waits() -> None:
     def both(text: str, status: str = "init") -> bytes:
         return message(part("a", item("text", text, status), item("text", "next", status), status=status))
@@ -520,6 +620,30 @@ def test_sources_come_before_the_text_that_follows_them() -> None:
         message(part("b", item("text", "晴【1†来源】"))),
     ]
     assert written(decode(frames)) == "{1}{2}晴[1]"
+
+
+@pytest.mark.parametrize("status", ["init", "finish", None])
+def test_sources_come_before_the_text_that_follows_them_in_their_part(status: str | None) -> None:
+    found = item("tool_result", {}, status)
+    frames = [message(part("a", found, item("text", text), meta=RESULTS)) for text in ("晴【", "晴【turn0search0】好")]
+    wanted = "{turn0search0}{turn0search1}晴[turn0search0]好"
+    if status == "init":
+        # The text waits for the item to be over, its sources do not.
+        assert written(decode(frames[:1])) == "{turn0search0}{turn0search1}晴【"
+    assert written(decode([message(part("a", found)), *frames, FINISH])) == wanted
+    later = message(part("a", found, item("text", "晴【turn0search0】好"), meta={**RESULTS}, status="finish"))
+    assert written(decode([*frames, later, FINISH])) == wanted
+
+
+def test_sources_that_come_when_something_else_has_begun() -> None:
+    results = RESULTS["tool_result_extra"]["search_results"]
+    frames = [
+        message(
+            part("a", item("tool_result", {}), item("text", "晴"), meta={"tool_result_extra": {"search_results": some}})
+        )
+        for some in (results[:1], results)
+    ]
+    assert written(decode([*frames, FINISH])) == "{turn0search0}晴{turn0search1}"
 
 
 def test_marks_are_found_whatever_the_frames_cut() -> None:
