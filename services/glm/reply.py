@@ -60,6 +60,9 @@ class GlmDecoder:
         try:
             message = loads(frame.data)
         except ValueError:
+            if frame.whole and not frame.data.strip():
+                # A sign of life.
+                return out
             return self._close(out, Failed(unreadable(frame)))
         if type(message) is not dict:
             out.append(Unknown("malformed frame"))

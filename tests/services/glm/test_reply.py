@@ -718,9 +718,10 @@ def test_refusals_inside_the_stream(data: bytes, error: type[Exception], words: 
     assert words in last.error.message
 
 
-def test_a_cut_frame() -> None:
+@pytest.mark.parametrize("data", [PLAIN[0][:50], b"", b" "])
+def test_a_cut_frame(data: bytes) -> None:
     decoder = GlmDecoder(ASSISTANT)
-    (failed,) = decoder.feed(SseFrame("message", PLAIN[0][:50], whole=False))
+    (failed,) = decoder.feed(SseFrame("message", data, whole=False))
     assert isinstance(failed, Failed)
     assert type(failed.error) is UpstreamUnavailable
 
@@ -728,6 +729,8 @@ def test_a_cut_frame() -> None:
 # --- what is not known, or not in order ------------------------------------------------------------------------
 
 ODD = [
+    (b"", []),
+    (b" \n", []),
     (b"{}", []),
     (b'{"message":"success","status":0}', []),
     (b'{"status":"init"}', []),

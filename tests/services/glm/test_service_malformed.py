@@ -44,7 +44,7 @@ MALFORMED: dict[str, tuple[Any, str, str | None]] = {
     "no status": ({"status": None}, "你好", "stop"),
     "a status that is none": ({"status": {"finish": 1}}, "你好", "stop"),
     "an error that is none": ({"last_error": 0}, "你好", "stop"),
-    "an empty event": (b"data:\n\n", "你好", None),
+    "an empty event": (b"data:\n\n", "你好", "stop"),
     "no JSON": (b"data: {'parts': []}\n\n", "你好", None),
     "half of it": (b'data: {"parts": [\n\n', "你好", None),
     "no text at all": (b"data: \xff\xfe\xfd\n\n", "你好", None),
