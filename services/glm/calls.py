@@ -9,9 +9,9 @@ from services.glm import refusals
 from services.glm.sign import signature
 from services.glm.site import GlmSite
 from shared.attachments import Attachment
-from shared.errors import UpstreamUnavailable
+from shared.errors import RequestRefused, UpstreamChanged, UpstreamUnavailable
 from shared.terms import Conversation, Credential, TokenSession
-from shared.upstream.client import Upstream
+from shared.upstream.client import Answer, Upstream
 from shared.upstream.json import JSON, dumps
 from shared.upstream.multipart import File, encode
 from shared.upstream.shapes import text_of
@@ -59,18 +59,32 @@ class Calls:
 
     async def refresh(self, credential: Credential) -> tuple[TokenSession, Credential]:
         """Exchange an account token; the site gives a new one with the access token."""
-        return await self._refresh(credential, self.headers(credential.token, content_type=JSON), b"{}")
+        answer = await self._exchange(self.headers(credential.token, content_type=JSON), b"{}")
+        try:
+            return self._exchanged(answer, credential)
+        except RequestRefused as error:
+            # Nothing in this call is the client's.
+            raise UpstreamUnavailable(error.message) from error
 
     async def check(self, credential: Credential) -> tuple[TokenSession, Credential]:
-        """Exchange an account token as a check of it does: from the main page, without a body."""
-        headers = self.headers(credential.token, referer=MAIN_PAGE, content_type="application/x-www-form-urlencoded")
-        return await self._refresh(credential, headers, b"")
+        """Exchange an account token as a check of it does: from the main page, without a body.
 
-    async def _refresh(
-        self, credential: Credential, headers: Mapping[str, str], body: bytes
-    ) -> tuple[TokenSession, Credential]:
+        Raise `RequestRefused` when the site answers and gives none, for whatever reason.
+        """
+        headers = self.headers(credential.token, referer=MAIN_PAGE, content_type="application/x-www-form-urlencoded")
+        answer = await self._exchange(headers, b"")
+        try:
+            return self._exchanged(answer, credential)
+        except UpstreamChanged as error:
+            if not refusals.is_own(answer):
+                raise
+            raise RequestRefused(error.message) from error
+
+    async def _exchange(self, headers: Mapping[str, str], body: bytes) -> Answer:
         url = self.site.base + self.site.refresh_path
-        answer = await self._upstream.call("POST", url, kind="refresh", headers=headers, body=body)
+        return await self._upstream.call("POST", url, kind="refresh", headers=headers, body=body)
+
+    def _exchanged(self, answer: Answer, credential: Credential) -> tuple[TokenSession, Credential]:
         tokens = refusals.result(answer, refreshing=True)
         session = TokenSession(time.time() + self.site.session_lifetime, text_of(tokens, "access_token"))
         newest = tokens.get("refresh_token")

@@ -18,7 +18,6 @@ from shared.errors import (
     UpstreamChanged,
     UpstreamUnavailable,
 )
-from shared.logs import shape
 from shared.upstream import json
 from shared.upstream.client import Answer
 from shared.upstream.refusals import ByWords, is_page, kind_by_words, no_data, no_json, own_words, unknown_shape
@@ -27,7 +26,8 @@ EXPIRED = (
     "The site does not take this account token. Log in at chatglm.cn again and copy the cookie chatglm_refresh_token."
 )
 
-_TOKEN_WORDS = re.compile("请登录后继续使用|token.{0,20}(expired|invalid|过期|失效|无效)", re.IGNORECASE)
+_ENDED = "(expired|invalid|过期|失效|无效)"
+_TOKEN_WORDS = re.compile(f"请登录后继续使用|token.{{0,20}}{_ENDED}|{_ENDED}.{{0,20}}token", re.IGNORECASE)
 """These name the token that the call carried, whatever code stands beside them."""
 
 _ACCOUNT_EXPIRED = "40102"
@@ -45,6 +45,17 @@ _BY_CODE: Mapping[int, type[SiteError]] = {
 }
 """By `code`, `status` or HTTP status; 10006 and 10061: another answer of this account is running."""
 
+_BY_CODE_ALONE: Mapping[int, type[SiteError]] = {
+    403: UpstreamUnavailable,
+    404: UpstreamChanged,
+    405: UpstreamChanged,
+    408: UpstreamUnavailable,
+    415: UpstreamChanged,
+    425: UpstreamUnavailable,
+    **dict.fromkeys(range(500, 600), UpstreamUnavailable),
+}
+"""By the same, when the words tell nothing: no client has a say in what is called, and how."""
+
 _BY_WORDS: ByWords = (
     (re.compile("其他请求正在进行|其他对话生成|频繁|too many requests", re.IGNORECASE), AccountBusy),
     (re.compile("封禁|禁言|冻结|banned", re.IGNORECASE), AccountBarred),
@@ -54,16 +65,25 @@ _BY_WORDS: ByWords = (
         re.compile("(会话|对话|conversation).{0,20}(不存在|删除|无效|not found|not exist|invalid)", re.IGNORECASE),
         ConversationUnknown,
     ),
-    (re.compile("繁忙|稍后|开小差|超时|timeout|internal|unavailable", re.IGNORECASE), UpstreamUnavailable),
+    (
+        re.compile(
+            r"繁忙|稍后|开小差|超时|(服务|系统|网络|内部)\S{0,4}(异常|错误|故障)|timeout|internal|unavailable",
+            re.IGNORECASE,
+        ),
+        UpstreamUnavailable,
+    ),
 )
 """By what stands in the message, first match first."""
+
+_DIGITS = re.compile("[0-9]{1,9}")
 
 _WORD_FIELDS = ("message", "msg", "err_msg", "detail", "error")
 
 _OK = 200
 _CLIENT_ERROR = 400
 _UNAUTHORIZED = 401
-_SERVER_ERRORS = range(500, 600)
+_OWN = frozenset({"code", "status", "result"})
+"""What the site's own replies hold: at least one of these."""
 
 
 def refusal(answer: Answer, *, refreshing: bool = False) -> SiteError:
@@ -89,11 +109,9 @@ def refusal_in(payload: Any, status: int = _OK, *, refreshing: bool = False) -> 
         return None if status < _CLIENT_ERROR else _of_code(status, refreshing=refreshing)
     if "validation_error" in payload:
         return _of_validation(payload["validation_error"])
-    codes = [code for name in ("code", "status") if type(code := payload.get(name)) is int]
-    if status < _CLIENT_ERROR and (0 in codes if codes else "result" in payload):
-        return None
+    codes = codes_in(payload)
     words = _words(payload)
-    if status < _CLIENT_ERROR and not codes and not words:
+    if status < _CLIENT_ERROR and (0 in codes if codes else "result" in payload or not words):
         return None
     kind = _kind([*codes, status], words, refreshing=refreshing)
     if kind is AccountExpired:
@@ -101,21 +119,33 @@ def refusal_in(payload: Any, status: int = _OK, *, refreshing: bool = False) -> 
     return kind(f"The site says: {words}" if words else "")
 
 
+def codes_in(payload: Mapping[str, Any]) -> list[int]:
+    """Give the codes of a JSON object, which may be written as texts."""
+    return [code for name in ("code", "status") if (code := _code(payload.get(name))) is not None]
+
+
 def accepted(answer: Answer, *, refreshing: bool = False) -> Mapping[str, Any]:
-    """Give a JSON reply that says yes; raise what any other reply means."""
+    """Give a JSON reply that says yes, or does not say no by a code; raise what any other reply means."""
     payload = json.loads_any(answer.body)
-    if not isinstance(payload, dict) or refusal_in(payload, answer.status) is not None:
-        raise refusal(answer, refreshing=refreshing)
-    return payload
+    if isinstance(payload, dict):
+        silent = answer.status < _CLIENT_ERROR and not codes_in(payload) and "validation_error" not in payload
+        if silent or refusal_in(payload, answer.status) is None:
+            return payload
+    raise refusal(answer, refreshing=refreshing)
 
 
 def result(answer: Answer, *, refreshing: bool = False) -> Mapping[str, Any]:
     """Give the `result` of a JSON reply that says yes; raise what any other reply means."""
-    payload = accepted(answer, refreshing=refreshing)
-    value = payload.get("result")
+    value = accepted(answer, refreshing=refreshing).get("result")
     if not isinstance(value, dict):
-        raise UpstreamChanged("The site left out the result of a call.", shape=shape(payload))
+        raise refusal(answer, refreshing=refreshing)
     return value
+
+
+def is_own(answer: Answer) -> bool:
+    """Tell a JSON reply of the site itself from one of a gateway or framework before it."""
+    payload = json.loads_any(answer.body)
+    return isinstance(payload, dict) and not _OWN.isdisjoint(payload)
 
 
 def not_made(words: str) -> SiteError:
@@ -127,20 +157,26 @@ def not_made(words: str) -> SiteError:
     return kind(f"The site could not make this: {said}" if said else "The site could not make this.")
 
 
+def _code(value: Any) -> int | None:
+    written = isinstance(value, str) and _DIGITS.fullmatch(value)
+    if written or (isinstance(value, float) and value.is_integer()):
+        return int(value)
+    return value if type(value) is int else None
+
+
 def _kind(codes: list[int], words: str, *, refreshing: bool) -> type[SiteError]:
     if _ACCOUNT_EXPIRED in words:
         return AccountExpired
     if _TOKEN_WORDS.search(words):
         return AccountExpired if refreshing else SessionRefused
-    kind = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None)
-    if kind is None:
-        kind = kind_by_words(_BY_WORDS, words)
+    kind = _by_code(_BY_CODE, codes) or kind_by_words(_BY_WORDS, words)
     if refreshing and (kind is SessionRefused or words.lower() == _MALFORMED_TOKEN):
         return AccountExpired
-    if kind is not None:
-        return kind
-    unavailable = refreshing or any(code in _SERVER_ERRORS for code in codes)
-    return UpstreamUnavailable if unavailable else RequestRefused
+    return kind or _by_code(_BY_CODE_ALONE, codes) or RequestRefused
+
+
+def _by_code(table: Mapping[int, type[SiteError]], codes: list[int]) -> type[SiteError] | None:
+    return next((kind for code in codes if (kind := table.get(code))), None)
 
 
 def _of_code(status: int, *, refreshing: bool) -> SiteError:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TEXTS, Item, Part, found, listed
-from services.glm.refusals import refusal_in
+from services.glm.refusals import codes_in, refusal_in
 from services.glm.sources import Sources
 from shared.deltas import Delta, Failed, Finish, Image, Text, Thinking, Unknown
 from shared.surrogates import whole, without_open_half
@@ -103,7 +103,8 @@ class GlmDecoder:
             out.append(Finish("content_filter"))
             return out
         refused = refusal_in(said) if error else None
-        if refused is None and "parts" not in message and not isinstance(message.get("status"), str):
+        coded = codes_in(message) or not isinstance(message.get("status"), str)
+        if refused is None and "parts" not in message and coded:
             refused = refusal_in(message)
         if refused is not None:
             return self._close(out, Failed(refused))

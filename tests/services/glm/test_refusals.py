@@ -61,6 +61,21 @@ REFUSED = [
     (answer(b"", 200), UpstreamUnavailable),
     (answer(b"Bad Gateway", 502, "text/plain"), UpstreamUnavailable),
     (answer(PAGE, 429, "text/html", Retry_After="30"), AddressLimited),
+    *((answer(said(words)), UpstreamUnavailable) for words in
+      ("服务异常", "系统异常", "系统错误", "网络异常，请检查网络", "服务器内部错误", "内部服务故障")),
+    *((answer({"detail": "Not Found"}, status), UpstreamChanged) for status in (404, 405, 415)),
+    *((answer({"detail": "?"}, status), UpstreamUnavailable) for status in (403, 408, 425)),
+    (answer(said("Forbidden", 403)), UpstreamUnavailable),
+    (answer(said("次数已用完", 403), 403), AccountLimited),
+    (answer(said("违规", 404), 404), ContentBlocked),
+    (answer([], 404), UpstreamChanged),
+    *((answer({"detail": "?"}, status), RequestRefused) for status in (400, 409, 413, 422)),
+    (answer({"message": "no", "status": "10006"}), AccountBusy),
+    (answer({"message": "no", "code": "401"}), SessionRefused),
+    (answer({"message": "no", "code": 401.0}), SessionRefused),
+    (answer(b'{"message":"\\ud83d","code":1e999,"status":10006}'), AccountBusy),
+    (answer({"message": "请等待其他对话生成完毕"}), AccountBusy),
+    (answer(said("invalid access token", 403), 403), SessionRefused),
     (answer(said("bad request", 400), 400), RequestRefused),
     (answer(said("参数错误")), RequestRefused),
     (answer({"validation_error": {"body_params": [{"loc": ["assistant_id"], "msg": "field required"}]}}, 400),
@@ -86,6 +101,8 @@ def test_refusals(reply: Answer, wanted: type[SiteError]) -> None:
 REFRESHING = [
     (answer(said("bad request", 400), 400), AccountExpired),
     (answer(said("refresh token expired", 401), 401), AccountExpired),
+    (answer(said("invalid refresh token", 10002)), AccountExpired),
+    (answer(said("已失效的token", 10002)), AccountExpired),
     (answer(said("请登录后继续使用", 10000)), AccountExpired),
     (answer(said("no", 401), 401), AccountExpired),
     (answer(b"denied", 401, "text/plain"), AccountExpired),
@@ -132,6 +149,36 @@ def test_how_long_to_wait() -> None:
 def test_what_is_accepted(payload: dict[str, Any]) -> None:
     assert refusal_in(payload) is None
     assert result(answer(payload)) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"message": "success"},
+        {"message": "当前还有其他请求正在进行"},
+        {"message": "success", "status": "0"},
+        {"message": "success", "status": "success"},
+        {"message": "success", "status": 0.0, "code": 7},
+        {"message": "success", "status": True},
+    ],
+)
+def test_what_is_accepted_without_a_result(payload: dict[str, Any]) -> None:
+    assert accepted(answer(payload)) == payload
+    with pytest.raises(SiteError):
+        result(answer(payload))
+
+
+@pytest.mark.parametrize("payload", [{"message": "success", "status": "7"}, {"validation_error": {}}, [], None, 7])
+def test_what_is_not_accepted(payload: Any) -> None:
+    with pytest.raises(SiteError):
+        accepted(answer(payload))
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_nothing_is_accepted_with_an_error_status(status: int) -> None:
+    with pytest.raises(SiteError):
+        accepted(answer({"message": "success", "status": 0}, status))
 
 
 @pytest.mark.parametrize("value", [None, [], "text"])

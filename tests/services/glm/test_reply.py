@@ -691,13 +691,15 @@ def test_the_filter_without_a_notice(error: Any) -> None:
 
 
 ERRORS = [
-    (message(last_error={"message": "服务异常"}), RequestRefused, "服务异常"),
-    (message(last_error="服务异常"), RequestRefused, "服务异常"),
+    (message(last_error={"message": "服务异常"}), UpstreamUnavailable, "服务异常"),
+    (message(last_error="服务异常"), UpstreamUnavailable, "服务异常"),
+    (message(last_error={"message": "智能体未发布"}), RequestRefused, "智能体未发布"),
     (message(last_error={"code": 500, "message": "internal error"}), UpstreamUnavailable, "internal error"),
     (message(last_error={"status": "failed", "message": "boom"}), RequestRefused, "boom"),
     (message(status="finish", last_error={"message": "boom"}), RequestRefused, "boom"),
     (b'{"message":"\xe5\xbd\x93\xe5\x89\x8d\xe8\xbf\x98","result":[],"status":10006}', AccountBusy, "当前还"),
     (b'{"message":"refused","status":401}', SessionRefused, "refused"),
+    (b'{"message":"refused","status":"10006"}', AccountBusy, "refused"),
     (b'{"message":"code: 40102, refresh token expired","status":401}', AccountExpired, "Log in"),
     (b'{"validation_error":{"body_params":[{"loc":["a"],"msg":"field required"}]}}', UpstreamChanged, "field"),
     (b"no json", UpstreamChanged, "not JSON"),
@@ -733,6 +735,8 @@ ODD = [
     (b" \n", []),
     (b"{}", []),
     (b'{"message":"success","status":0}', []),
+    (b'{"message":"success","status":"0"}', []),
+    (b'{"message":"success","status":"processing"}', []),
     (b'{"status":"init"}', []),
     (b'{"parts":null}', []),
     (b'{"parts":[],"status":"processing"}', []),

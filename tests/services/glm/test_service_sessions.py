@@ -101,6 +101,11 @@ async def test_an_exchange_that_fails_is_tried_again(world: World) -> None:
     assert (await world.metrics())["chat_service_retries_total{}"] == 2
 
 
+async def test_an_exchange_that_is_refused_for_no_known_reason_is_tried_again(world: World) -> None:
+    world.site.script("refresh", Reply({"message": "请求失败", "result": None, "status": 1}))
+    assert (await world.chat("hi")).finish == "stop"
+
+
 async def test_an_access_token_is_renewed_when_its_time_is_over() -> None:
     async with World.start(GLM_SESSION_LIFETIME="0.0") as world:
         await world.chat("hi")
@@ -131,6 +136,47 @@ async def test_a_token_that_has_expired(world: World) -> None:
     token = world.site.account("ann")
     world.site.expire_refresh("ann")
     assert (await world.request("/token/check", {"token": token})).value == {"live": False}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply({"message": "success", "result": {}, "status": 0}),
+        Reply({"message": "success", "result": {"access_token": ""}, "status": 0}),
+        Reply({"message": "success", "result": None, "status": 0}),
+        Reply({"message": "success", "result": {"accessToken": "eyJ.A.A"}}),
+        Reply({"message": "invalid refresh token", "result": None, "status": 10002}),
+        Reply({"message": "请求失败", "result": None, "status": 1}),
+        Reply({"message": "请求失败", "result": None, "code": "1"}),
+        Reply({"message": "用户不存在", "result": None, "status": 404}, 404),
+        Reply({"message": "Bad Request", "status": 400}, 400),
+    ],
+)
+async def test_a_token_for_which_the_site_gives_no_other(world: World, reply: Reply) -> None:
+    token = world.site.account("ann")
+    world.site.script("refresh", reply)
+    told = await world.request("/token/check", {"token": token})
+    assert (told.status, told.value) == (200, {"live": False})
+    # Nothing is remembered of it.
+    assert (await world.request("/token/check", {"token": token})).value == {"live": True}
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        (Reply({"message": "Forbidden", "status": 403}, 403), 502),
+        (Reply({"message": "error", "status": 500}, 500), 502),
+        (Reply({"message": "系统异常", "status": 1}), 502),
+        (Reply({"message": "当前还有其他请求正在进行", "status": 10006}), 429),
+        (Reply({"detail": "Not Found"}, 404), 502),
+        (Reply({"foo": 1}), 502),
+    ],
+)
+async def test_what_says_nothing_of_the_token(world: World, reply: Reply, status: int) -> None:
+    world.site.script("refresh", reply)
+    told = await world.request("/token/check", {"token": world.site.account("ann")})
+    assert told.status == status
+    world.errors += ["upstream_changed"] * (told.error["code"] == "upstream_changed")
 
 
 @pytest.mark.parametrize("fault", [server_error(), html(), Cut(None)])
