@@ -71,20 +71,37 @@ class Caller:
 
 
 class Lease(Generic[C, S]):
-    """The right to use an account for one output."""
+    """The right to use an account for one output.
+
+    `own` is whether its conversation is no other output's, `committed` whether another try would make it twice.
+    """
 
     def __init__(self, account: Account[C, S], accounts: "Accounts", name: str) -> None:
         self.account = account
         self.name = name
         self.conversation: Conversation | None = None
+        self.own = False
         self.named = asyncio.Event()
+        self.committed = False
         self._accounts = accounts
         self._held = True
 
-    def made(self, conversation: Conversation) -> None:
-        """Say, as soon as the site names it, which conversation this output is in: clean-up owns it from here on."""
+    def made(self, conversation: Conversation, *, own: bool = False) -> None:
+        """Say, as soon as the site names it, which conversation this output is in: clean-up owns it from here on.
+
+        `own`: it is no other output's, also where the client continues one, and is deleted when this one breaks off.
+        """
         self.conversation = conversation
+        self.own = own
         self.named.set()
+
+    def commit(self) -> None:
+        """The site is making what cannot be asked for again: whatever it refuses from here on is final."""
+        self.committed = True
+
+    def skipped(self, kind: str) -> None:
+        """Count what a decoder did not know, where no delta is rendered."""
+        self._accounts.metrics.unknown(kind)
 
     def free(self) -> None:
         """The site has stopped generating: the account may write its next output. Safe to call again."""
@@ -115,7 +132,7 @@ class Accounts:
         self.slots = Slots(slots)
         self._read = read
         self._settings = settings
-        self._metrics = metrics
+        self.metrics = metrics
         self._sessions = sessions
         self._common = common or Alone()
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -199,7 +216,7 @@ class Accounts:
 
     def failed(self, account: Account[Any, Any], error: errors.SiteError) -> None:
         """Do to the account what the refusal means for it."""
-        self._metrics.account_failed(error)
+        self.metrics.account_failed(error)
         off = self._settings.expired_cooldown
         match error:
             case errors.AccountBusy():

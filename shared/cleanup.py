@@ -44,6 +44,10 @@ class Cleanup:
         """
         return self._run(self._abandon(output, keep or not self._provider.deletes))
 
+    def forget(self, conversation: Conversation, account: Account[Any, Any]) -> None:
+        """Delete, in the background, what an output that ended well has left beside its conversation."""
+        self._run(self._forget(conversation, account))
+
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - a bound on waiting, not on one operation
         """Wait at most `timeout` seconds for all that is under way, and for what that starts."""
         deadline = asyncio.get_running_loop().time() + timeout

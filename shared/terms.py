@@ -66,10 +66,14 @@ class Picture:
 
 @frozen
 class Film:
-    """A finished video: its addresses, and what the site says of it (duration, resolution, ...)."""
+    """A finished video: its addresses, and what the site says of it (duration, resolution, ...).
+
+    `left` is what is to be deleted at the site now that it is made.
+    """
 
     url: str
     about: Mapping[str, str] = field(factory=dict)
+    left: Conversation | None = None
 
 
 C = TypeVar("C", bound=Credential)

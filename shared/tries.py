@@ -65,20 +65,23 @@ class Tries:
                 error = self._meaning(lease.account, refusal)
                 # Noted before anyone else can be granted the account.
                 self._accounts.failed(lease.account, error)
-                candidates = self._candidates(lease.account, error)
-                closing = self._cleanup.abandon(output, keep=self._keep)
+                candidates = () if lease.committed else self._candidates(lease.account, error)
+                closing = self._abandon(output)
                 if not candidates:
-                    raise self._verdict(error) from refusal.__cause__
+                    raise error if lease.committed else self._verdict(error) from refusal.__cause__
                 await asyncio.wait((closing,))
                 if isinstance(error, errors.UpstreamUnavailable):
                     await self._back_off()
                 lease = await self._lease(candidates)
             except BaseException:
-                self._cleanup.abandon(output, keep=self._keep)
+                self._abandon(output)
                 raise
             else:
                 self._accounts.succeeded(lease.account)
                 return output, result
+
+    def _abandon(self, output: Output[Any]) -> asyncio.Task[None]:
+        return self._cleanup.abandon(output, keep=self._keep and not output.lease.own)
 
     def _meaning(self, account: Account[Any, Any], error: errors.SiteError) -> errors.SiteError:
         """A session that is refused right after it was exchanged means that the account's token is."""

@@ -20,7 +20,8 @@ from shared.uuids import Uuids
 MAIN_PAGE = "/main/alltoolsdetail"
 
 VIDEO = "video"
-"""Under this name a conversation's `about` holds the record of a video, which is deleted with it."""
+DRAWN = "drawn"
+"""Under these names the `about` of what a video leaves holds its record, and the conversation it was drawn in."""
 
 MAKE_TIMEOUT = 30.0
 UPLOAD_TIMEOUT = 60.0
@@ -125,12 +126,17 @@ class Calls:
         return answer.body
 
     async def forget(self, session: TokenSession, conversation: Conversation) -> None:
-        """Delete a conversation, the record of a video, or both where the video's first frame was drawn."""
-        video, assistant = conversation.about.get(VIDEO), conversation.about.get("assistant_id")
-        if video is not None:
-            await self._delete_video(session, video)
-        if video is None or assistant is not None:
-            await self._delete_chat(session, conversation.id, assistant or self.site.main_assistant)
+        """Delete a conversation, or what a video leaves."""
+        about = conversation.about
+        assistant = about.get("assistant_id") or self.site.main_assistant
+        if VIDEO not in about:
+            await self._delete_chat(session, conversation.id, assistant)
+            return
+        try:
+            await self._delete_video(session, about[VIDEO])
+        finally:
+            if DRAWN in about:
+                await self._delete_chat(session, about[DRAWN], assistant)
 
     async def _delete_chat(self, session: TokenSession, conversation: str, assistant: str) -> None:
         answer = await self._upstream.call(

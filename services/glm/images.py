@@ -2,27 +2,33 @@
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from services.glm.calls import Calls
+from services.glm.parts import KNOWN
 from services.glm.prompt import drawing_assistant, drawing_body
 from services.glm.refusals import refusal
 from services.glm.reply import GlmDecoder
-from shared.deltas import Delta, Failed, Finish, Image, Text
+from services.glm.session import GlmLease
+from shared.deltas import Delta, Failed, Finish, Image, Text, Unknown
 from shared.errors import ContentBlocked, UpstreamUnavailable
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation, TokenSession
 from shared.upstream.client import Upstream
 from shared.upstream.json import JSON, dumps
 from shared.upstream.sse import EVENT_STREAM, SseFramer
 
-_LINK = re.compile(r"\((https?://[^\s()]+)\)")
-"""A picture that is only named in the text."""
+_LINK = re.compile(r"\((https?://(?:[^\s()]|\([^\s()]*\))+)\)")
+"""A picture that is only named in the text; its address may hold brackets, in pairs."""
+
+_LOOKED_AT = frozenset({"image", "text"})
+"""The kinds of items that pictures are looked for in."""
 
 
 class Pictures:
-    """Collects the addresses of one reply's pictures. Pure."""
+    """Collects the addresses of one reply's pictures; `unknown` is told what the decoder skipped. Pure."""
 
-    def __init__(self) -> None:
+    def __init__(self, unknown: Callable[[str], None]) -> None:
+        self._unknown = unknown
         self._urls: dict[str, None] = {}
         self._text = ""
 
@@ -35,6 +41,8 @@ class Pictures:
                 case Image(url):
                     self._read_text()
                     self._urls[url] = None
+                case Unknown(kind):
+                    self._unknown(kind)
                 case Failed(error):
                     raise error
                 case Finish("content_filter"):
@@ -53,26 +61,22 @@ class Pictures:
 
 
 async def draw(
-    calls: Calls,
-    upstream: Upstream,
-    session: TokenSession,
-    *,
-    prompt: str,
-    model: str,
-    made: Callable[[Conversation], None],
+    calls: Calls, upstream: Upstream, lease: GlmLease, *, prompt: str, model: str, own: bool = False
 ) -> list[str]:
     """Draw, and give the addresses of the pictures: at least one, else raise what happened.
 
-    `made` is told the conversation as soon as it has a name.
+    `own`: the drawing is made for something else, whose conversation is another.
     """
+    session = await lease.account.session()
     assistant = drawing_assistant(calls.site, model)
     headers = calls.headers(session.token, referer=f"/main/gdetail/{assistant}", content_type=JSON)
     body = dumps(drawing_body(calls.site, model, prompt))
-    pictures = Pictures()
+    pictures = Pictures(lease.skipped)
+    decoder = GlmDecoder(assistant, silenced=KNOWN - _LOOKED_AT)
     url = calls.site.base + calls.site.chat_path
     async with upstream.stream("POST", url, kind="draw", headers=headers, body=body) as call:
         frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
-        async for deltas in Reply(frames, GlmDecoder(assistant), made):
+        async for deltas in Reply(frames, decoder, partial(lease.made, own=own)):
             pictures.feed(deltas)
     if not (urls := pictures.urls()):
         raise UpstreamUnavailable("The site ended its answer without a picture.")

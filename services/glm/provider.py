@@ -8,6 +8,7 @@ from typing import Any
 
 from services.glm import files, images, prompt, videos
 from services.glm.calls import Calls
+from services.glm.parts import SILENCED
 from services.glm.refusals import refusal
 from services.glm.reply import GlmDecoder
 from services.glm.session import GlmAccount, GlmLease, read_credential
@@ -93,10 +94,11 @@ class Glm(Provider[Credential, TokenSession]):
         url = self.site.base + self.site.chat_path
         async with self.upstream.stream("POST", url, kind="chat", headers=headers, body=body) as call:
             frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
-            yield Reply(frames, GlmDecoder(assistant, silent=_SILENT in request.model), lease.made)
+            silenced = SILENCED if _SILENT in request.model else frozenset[str]()
+            yield Reply(frames, GlmDecoder(assistant, silenced=silenced), lease.made)
 
     async def forget(self, conversation: Conversation, account: GlmAccount) -> None:
-        """Delete a conversation, or the record of a video."""
+        """Delete a conversation, or what a video leaves."""
         await self._calls.forget(await account.session(), conversation)
 
     async def check(self, account: GlmAccount) -> bool:
@@ -109,15 +111,7 @@ class Glm(Provider[Credential, TokenSession]):
 
     async def draw(self, request: ImageRequest, lease: Lease[Any, Any]) -> list[Picture]:
         """Ask the drawing agent, or the agent that the model names."""
-        session = await lease.account.session()
-        urls = await images.draw(
-            self._calls,
-            self.upstream,
-            session,
-            prompt=request.prompt,
-            model=request.model,
-            made=lease.made,
-        )
+        urls = await images.draw(self._calls, self.upstream, lease, prompt=request.prompt, model=request.model)
         return [Picture(url) for url in urls]
 
     async def picture(self, url: str) -> bytes:

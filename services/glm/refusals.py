@@ -149,10 +149,8 @@ def is_own(answer: Answer) -> bool:
 
 
 def not_made(words: str) -> SiteError:
-    """Say why the site has not made what it took on, by its words. Trying that again is left to the user."""
+    """Say why the site has not made what it took on, by its words."""
     kind = kind_by_words(_BY_WORDS, words) or SiteError
-    if issubclass(kind, UpstreamUnavailable):
-        kind = SiteError
     said = own_words(words)
     return kind(f"The site could not make this: {said}" if said else "The site could not make this.")
 

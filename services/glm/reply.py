@@ -9,7 +9,7 @@ held back, for a while.
 from collections.abc import Mapping
 from typing import Any
 
-from services.glm.parts import KNOWN, QUIET, SILENCED, SOURCES, STREAMED, TEXTS, Item, Part, found, listed
+from services.glm.parts import KNOWN, QUIET, SOURCES, STREAMED, TEXTS, Item, Part, found, listed
 from services.glm.refusals import codes_in, refusal_in
 from services.glm.sources import Sources
 from shared.deltas import Delta, Failed, Finish, Image, Text, Thinking, Unknown
@@ -27,12 +27,12 @@ _FENCE = ("```python\n", "\n```\n")
 
 
 class GlmDecoder:
-    """Decodes one answer of `assistant`; `silent` leaves out the thinking and the sources."""
+    """Decodes one answer of `assistant`; items of the kinds in `silenced` are left out."""
 
-    def __init__(self, assistant: str, *, silent: bool = False) -> None:
+    def __init__(self, assistant: str, *, silenced: frozenset[str] = frozenset()) -> None:
         self.conversation: Conversation | None = None
         self._assistant = assistant
-        self._silenced = SILENCED if silent else frozenset[str]()
+        self._silenced = silenced
         self._sources = Sources()
         self._marks = self._sources.marks()
         self._by_key: dict[str | int, Part] = {}

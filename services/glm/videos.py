@@ -4,23 +4,30 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from attrs import evolve
 
 from services.glm import images
-from services.glm.calls import VIDEO, Calls
+from services.glm.calls import DRAWN, VIDEO, Calls
 from services.glm.crop import first_frame
-from services.glm.refusals import not_made
+from services.glm.refusals import EXPIRED, not_made
 from services.glm.session import GlmLease
 from shared.attachments import Attachment
-from shared.errors import RequestRefused, SessionRefused, SiteError, UpstreamUnavailable
-from shared.logs import get_logger
+from shared.errors import (
+    AccountBarred,
+    AccountExpired,
+    AddressLimited,
+    ContentBlocked,
+    RequestRefused,
+    SessionRefused,
+    SiteError,
+)
+from shared.filetypes import safe_name, type_of
 from shared.openai.requests import VideoRequest
 from shared.terms import Conversation, Film, TokenSession
 from shared.upstream.client import Upstream
 from shared.upstream.shapes import as_text, text_of
-
-log = get_logger(__name__)
 
 PRO = "cogvideox-pro"
 """The model name that has the first frame drawn from the prompt; every other name means the plain model."""
@@ -36,7 +43,10 @@ RUNNING = ("init", "processing")
 """States of a video that is not done."""
 
 MISSED_CALLS = 5
-"""Calls in a row that may fail before a video is given up: the site goes on making it."""
+"""Calls in a row that fail before a video is given up: the site goes on making it."""
+
+FINAL = (AccountBarred, AccountExpired, AddressLimited, ContentBlocked)
+"""Refusals that are not asked for twice."""
 
 T = TypeVar("T")
 
@@ -70,26 +80,25 @@ class Videos:
         self._cropping = ThreadPoolExecutor(max_workers=1, thread_name_prefix="crop")
 
     async def film(self, request: VideoRequest, lease: GlmLease) -> Film:
-        """Make a video, and delete its record; the record of one that fails is left to clean-up."""
+        """Make a video. What it leaves at the site is deleted, whatever becomes of it: its record, not its file."""
         source = await self._source(request, lease)
-        video, conversation, left = await _to_its_end(self._order(job(request, source), lease))
-        done = await self._wait(video, lease)
-        url = text_of(done, "video_url")
-        if key_and_id := _audio(request.extra.get("audio_id")):
-            key, audio = key_and_id
-            body = {"chat_id": video, "key": key, "audio_id": audio}
-            composed = await self._call(lease, "POST", "/static/composite_video", body)
-            url = text_of(composed, "url")
-        await self._forget(left, lease)
+        conversation, left = await _to_its_end(self._order(request, source, lease))
+        limit = self._calls.site.video_limit
+        try:
+            async with asyncio.timeout(limit):
+                done, url = await self._made(request, left.about[VIDEO], lease)
+        except TimeoutError:
+            raise SiteError(f"The site did not finish the video within {limit:g} seconds.") from None
         return Film(
             url,
             {
                 "conversation_id": conversation,
                 "cover_url": as_text(done.get("cover_url")),
                 "video_url": url,
-                "video_duration": as_text(done.get("video_duration")),
+                "video_duration": _written(done.get("video_duration")),
                 "resolution": as_text(done.get("resolution")),
             },
+            left,
         )
 
     async def _source(self, request: VideoRequest, lease: GlmLease) -> str | None:
@@ -107,11 +116,11 @@ class Videos:
         return source
 
     async def _drawn(self, request: VideoRequest, lease: GlmLease) -> Attachment:
-        session = await lease.account.session()
-        url, *_ = await images.draw(
-            self._calls, self._upstream, session, prompt=request.prompt, model="", made=lease.made
-        )
-        return Attachment("first.png", "image/png", await self._calls.picture(url))
+        url, *_ = await images.draw(self._calls, self._upstream, lease, prompt=request.prompt, model="", own=True)
+        data = await self._calls.picture(url)
+        name = unquote(urlsplit(url).path.rpartition("/")[2])
+        type_ = type_of(data, "", name)
+        return Attachment(safe_name(name, type_), type_, data)
 
     async def _upload(self, session: TokenSession, picture: Attachment) -> str:
         loop = asyncio.get_running_loop()
@@ -120,59 +129,57 @@ class Videos:
         uploaded = await self._calls.upload(session, evolve(picture, data=data), path=path, referer="/video")
         return text_of(uploaded, "source_id")
 
-    async def _order(self, body: Mapping[str, Any], lease: GlmLease) -> tuple[str, str, Conversation]:
-        """Order the video; give its id, its conversation's, and all that is to be deleted once it is done."""
-        ordered = await self._calls.video(await lease.account.session(), "POST", "/chat", body)
+    async def _order(self, request: VideoRequest, source: str | None, lease: GlmLease) -> tuple[str, Conversation]:
+        """Order the video; give the name of its conversation, and what it leaves."""
+        drawn = None if request.keep else lease.conversation
+        ordered = await self._calls.video(await lease.account.session(), "POST", "/chat", job(request, source))
+        lease.commit()
         video, conversation = text_of(ordered, "chat_id"), as_text(ordered.get("conversation_id"))
-        drawn = lease.conversation or Conversation(conversation or video)
-        left = evolve(drawn, about={**drawn.about, VIDEO: video})
-        lease.made(left)
-        return video, conversation, left
+        about = {} if drawn is None else {**drawn.about, DRAWN: drawn.id}
+        left = Conversation(conversation or video, about={**about, VIDEO: video})
+        lease.made(left, own=True)
+        return conversation, left
+
+    async def _made(self, request: VideoRequest, video: str, lease: GlmLease) -> tuple[Mapping[str, Any], str]:
+        """Look at the video until it is done; give what the site then says of it, and its address."""
+        seen = await self._call(lease, "GET", f"/chat/status/{video}")
+        while seen.get("status") in RUNNING:
+            await asyncio.sleep(self._calls.site.video_pause)
+            seen = await self._call(lease, "GET", f"/chat/status/{video}")
+        if seen.get("status") != "finished":
+            raise not_made(as_text(seen.get("msg")))
+        url = text_of(seen, "video_url")
+        if key_and_id := _audio(request.extra.get("audio_id")):
+            key, audio = key_and_id
+            body = {"chat_id": video, "key": key, "audio_id": audio}
+            url = text_of(await self._call(lease, "POST", "/static/composite_video", body), "url")
+        return seen, url
 
     async def _call(
         self, lease: GlmLease, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> Mapping[str, Any]:
-        """Call about a video that is ordered.
-
-        What fails is called again here, and fails for good in the end: else the whole video would be ordered anew.
-        """
-        missed = SiteError()
-        for _ in range(MISSED_CALLS):
+        """Call about a video that is ordered, and again where that fails in passing; raise what the last call met."""
+        missed, renewed = 0, False
+        while True:
             try:
                 return await self._calls.video(await lease.account.session(), method, path, body)
+            except FINAL:
+                raise
             except SessionRefused as error:
+                if renewed:
+                    raise AccountExpired(EXPIRED) from error
+                renewed = True
                 lease.account.refuse_session()
-                missed = error
-            except UpstreamUnavailable as error:
-                missed = error
-            await asyncio.sleep(self._calls.site.video_pause)
-        raise SiteError(f"The site could not be asked for the video it makes. {missed.message}")
-
-    async def _forget(self, left: Conversation, lease: GlmLease) -> None:
-        """Delete what a finished video leaves at the site, the video's file excepted. A failure is only logged."""
-        try:
-            await self._calls.forget(await lease.account.session(), left)
-        except SiteError as error:
-            log.warning("video_not_deleted", account=lease.account.key, reason=error.code)
-
-    async def _wait(self, video: str, lease: GlmLease) -> Mapping[str, Any]:
-        """Look at the video until it is done; give what the site then says of it."""
-        site = self._calls.site
-        loop = asyncio.get_running_loop()
-        until = loop.time() + site.video_limit
-        while loop.time() < until:
-            seen = await self._call(lease, "GET", f"/chat/status/{video}")
-            if seen.get("status") not in RUNNING:
-                return _finished(seen)
-            await asyncio.sleep(site.video_pause)
-        raise SiteError(f"The site did not finish the video within {site.video_limit:g} seconds.")
+            except SiteError as error:
+                missed += 1
+                if missed == MISSED_CALLS:
+                    raise
+                await asyncio.sleep(max(self._calls.site.video_pause, error.retry_after or 0.0))
 
 
-def _finished(seen: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give a finished video's fields; raise what the site says of one that failed."""
-    if seen.get("status") != "finished":
-        raise not_made(as_text(seen.get("msg")))
-    return seen
+def _written(value: Any) -> str:
+    """Give a text, or a number as one."""
+    return str(value) if type(value) in (int, float) else as_text(value)
 
 
 def _audio(value: Any) -> tuple[str, str] | None:

@@ -43,13 +43,18 @@ class ImageRequest:
 
 @define
 class VideoRequest:
-    """`POST /v1/videos/generations`. `image` is the first frame's picture; `attached` has it fetched."""
+    """`POST /v1/videos/generations`.
+
+    `image` is the first frame's picture; `attached` has it fetched. `keep` is whether conversations the client does
+    not name outlive the answer, too.
+    """
 
     prompt: str = field(repr=False)
     model: str = ""
     image: FilePart | None = None
     conversation_id: str = ""
     conversation: Conversation | None = None
+    keep: bool = False
     attached: Attached = NONE
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 

@@ -23,6 +23,7 @@ async def videos(request: web.Request) -> web.Response:
         ask = await parse_body(request, read_video)
         _filmer(service).check_film(ask)
         ask.conversation, _, owner_known = await service.continued(ask.conversation_id, caller)
+        ask.keep = service.settings.keep_conversations
         ask.attached = Attached(service.fetcher, () if ask.image is None else (ask.image,))
         await ask.attached.fetch()
         tries = service.tries(caller, ask.conversation, owner_known=owner_known)
@@ -30,6 +31,8 @@ async def videos(request: web.Request) -> web.Response:
         # The film belongs to its conversation, which the answer names: it is never deleted here.
         service.cleanup.finish(output, keep=True)
         lease = output.lease
+        if film.left is not None:
+            service.cleanup.forget(film.left, lease.account)
         if lease.conversation is not None:
             await service.keep(caller, lease.account, lease.conversation)
         note_account(lease.account)

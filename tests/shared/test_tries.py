@@ -105,6 +105,27 @@ async def test_who_is_asked_next(kind: str, tokens: Any, stream: bool, late: boo
             assert (told.text, world.tokens()) == ("Hello world", tokens)
 
 
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("SessionRefused", 401),
+        ("AccountExpired", 401),
+        ("AccountBusy", 429),
+        ("AccountLimited", 429),
+        ("AccountBarred", 403),
+        ("ConversationUnknown", 404),
+        ("UpstreamUnavailable", 502),
+    ],
+)
+async def test_what_was_committed_is_refused_for_good(kind: str, status: int) -> None:
+    async with toy(**FAST) as (world, house):
+        # Whatever the account before has met.
+        world.scenes["t1"].append(refuses("AccountLimited"))
+        world.scenes["look"].append(refuses(kind))
+        told = await ask(house, {"prompt": "p"}, "t1,t2", "/v1/videos/generations")
+        assert (told.status, world.tokens("film")) == (status, ["t1", "t2"])
+
+
 async def test_a_try_that_had_begun_is_forgotten_before_the_next() -> None:
     async with toy(**FAST) as (world, house):
         world.play(fails("AccountLimited", {"conversation": "*"}))

@@ -156,6 +156,7 @@ class Toy(Provider[Credential, ToySession]):
         asked = {"prompt": request.prompt, "conversation": request.conversation and request.conversation.id}
         told = await self._call("film", headers, asked)
         lease.made(Conversation(told["conversation"]))
+        lease.commit()
         told = await self._call("film/look", headers, {"conversation": told["conversation"]})
         return Film(told["url"], {"conversation_id": told["conversation"]})
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from services.glm.parts import SILENCED
 from services.glm.reply import GlmDecoder
 from shared.deltas import Cite, Delta, Image, Reference, Text, Thinking
 from shared.upstream.sse import SseFrame, SseFramer
@@ -58,7 +59,7 @@ FINISH = message(status="finish")
 
 def decode(datas: Iterable[bytes], *, silent: bool = False) -> list[Delta]:
     """All deltas of a body that holds these frames, its end included."""
-    decoder = GlmDecoder(ASSISTANT, silent=silent)
+    decoder = GlmDecoder(ASSISTANT, silenced=SILENCED if silent else frozenset())
     out: list[Delta] = []
     for data in datas:
         out += decoder.feed(SseFrame("message", data))

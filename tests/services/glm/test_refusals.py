@@ -200,7 +200,7 @@ def test_a_text_that_is_missing(value: dict[str, Any]) -> None:
     [
         ("内容违规", ContentBlocked),
         ("次数已用完", AccountLimited),
-        ("系统繁忙", SiteError),
+        ("系统繁忙", UpstreamUnavailable),
         ("生成失败", SiteError),
         ("", SiteError),
     ],

@@ -116,6 +116,16 @@ async def test_a_reply_with_several_pictures_counts_as_several(world: World) -> 
     assert len(world.site.calls_of("stream")) == 1
 
 
+async def test_links_in_other_things_than_text_are_no_pictures(world: World) -> None:
+    link = "(https://example.com/1.png)"
+    others = [item("code", link), item("execution_output", link), item("think", link), item("hologram", {})]
+    frames = [{"parts": [part(str(at), one, status="finish")]} for at, one in enumerate(others)]
+    world.site.script("stream", Frames(*frames, said("看 (https://sfile.chatglm.cn/a(1).png)"), END))
+    told = await world.request(PATH, CAT)
+    assert told.value["data"] == [{"url": "https://sfile.chatglm.cn/a(1).png"}]
+    assert (await world.metrics())['chat_service_unknown_total{kind="hologram"}'] == 1
+
+
 async def test_a_picture_in_the_frame_of_the_end(world: World) -> None:
     world.site.script("stream", Frames({**drawn("https://sfile.chatglm.cn/testpath/1.png"), "status": "finish"}))
     assert len((await world.request(PATH, CAT)).value["data"]) == 1

@@ -12,6 +12,8 @@ from tests.simulators import Call, Cut, SlowHead, Stall, Together
 from tests.simulators.chatglm import Frames
 from tests.world import PATIENCE
 
+VIDEOS = "/v1/videos/generations"
+
 
 @pytest.fixture(autouse=True)
 def _no_time_outs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,18 +135,37 @@ async def test_in_the_middle_of_a_drawing(world: World) -> None:
     assert (await world.chat("hi")).finish == "stop"
 
 
-async def test_in_the_middle_of_a_video(world: World) -> None:
+@pytest.mark.parametrize("continued", [False, True])
+@pytest.mark.parametrize("model", ["cogvideox", "cogvideox-pro"])
+async def test_in_the_middle_of_a_video(world: World, model: str, continued: bool) -> None:
+    body = {"prompt": "猫", "model": model}
+    if continued:
+        body |= {"conversation_id": (await world.request(VIDEOS, body)).value["data"][0]["conversation_id"]}
+    looks = len(world.site.calls_of("video_status"))
     world.site.video_statuses = ("init",)
-    asking = asyncio.create_task(world.request("/v1/videos/generations", {"prompt": "猫"}))
-    await world.site.wait_for(lambda: world.site.calls_of("video_status"))
+    asking = asyncio.create_task(world.request(VIDEOS, body))
+    await world.site.wait_for(lambda: len(world.site.calls_of("video_status")) > looks)
     await leave(asking)
     await world.site.wait_for(lambda: all(job.deleted for job in world.site.video_jobs.values()))
+    await world.deleted()
+    assert (await world.chat("hi")).finish == "stop"
+
+
+async def test_while_the_first_frame_of_a_video_is_drawn(world: World) -> None:
+    first = (await world.request(VIDEOS, {"prompt": "猫"})).value["data"][0]["conversation_id"]
+    world.site.script("stream", stall := Stall(after=1500))
+    body = {"prompt": "猫", "model": "cogvideox-pro", "conversation_id": first}
+    asking = asyncio.create_task(world.request(VIDEOS, body))
+    await stall.reached.wait()
+    await leave(asking)
+    await world.deleted()
+    assert len(world.site.conversations) == 1
     assert (await world.chat("hi")).finish == "stop"
 
 
 async def test_while_a_video_is_being_ordered(world: World) -> None:
     world.site.script("video_chat", slow := SlowHead(until=asyncio.Event()))
-    asking = asyncio.create_task(world.request("/v1/videos/generations", {"prompt": "猫"}))
+    asking = asyncio.create_task(world.request(VIDEOS, {"prompt": "猫"}))
     await slow.reached.wait()
     await leave(asking)
     assert slow.until is not None

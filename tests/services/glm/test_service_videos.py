@@ -1,5 +1,6 @@
 """`POST /v1/videos/generations`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from io import BytesIO
 from typing import Any
@@ -8,29 +9,43 @@ import orjson
 import pytest
 from PIL import Image
 
+from services.glm import videos
 from services.glm.site import GlmSite as Constants
+from shared import cleanup
 from tests.answers import data_url
+from tests.services.glm.frames import item, part
 from tests.services.glm.world import DRAWING, World, headers_of, png
 from tests.shared.origins import serve_origin
-from tests.simulators import Cut, Fault, Reply, html, server_error
-from tests.simulators.chatglm import Filter, Frames, access_refused
+from tests.simulators import Cut, Fault, Reply, SlowHead, html, server_error
+from tests.simulators.chatglm import Filter, Frames, access_refused, busy
 from tests.simulators.chatglm_checks import CONSTANT_HEADERS
 
 PATH = "/v1/videos/generations"
 CAT = {"model": "cogvideox", "prompt": "一只可爱的猫走在花丛中"}
 OPTIONS = {"video_style": "油画", "emotional_atmosphere": "生动活泼", "mirror_mode": "水平"}
 PLAIN = {"emotional_atmosphere": "", "mirror_mode": "", "video_style": ""}
+HOLOGRAM = {"parts": [part("1", item("hologram", {}))]}
+
+
+def drawn(url: str) -> dict[str, Any]:
+    return {"parts": [part("3", item("image", [url]), status="finish")]}
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     async with World.start(GLM_VIDEO_PAUSE="0") as started:
         yield started
-        assert all(job.deleted for job in started.site.video_jobs.values())
+        await records_deleted(started)
+
+
+async def records_deleted(world: World) -> None:
+    """Wait until the site keeps no record of a video."""
+    await world.site.wait_for(lambda: all(job.deleted for job in world.site.video_jobs.values()))
 
 
 async def test_the_transcript_of_a_video(world: World) -> None:
     told = await world.request(PATH, {**CAT, **OPTIONS})
+    await records_deleted(world)
     (job,) = world.site.video_jobs.values()
     base = "https://sfile.chatglm.cn/testpath/video"
     assert isinstance(told.value.pop("created"), int)
@@ -126,6 +141,51 @@ async def test_pro_draws_its_first_frame(world: World) -> None:
     await world.deleted()
 
 
+async def test_the_first_frame_of_pro_is_uploaded_as_what_it_is(world: World) -> None:
+    target = BytesIO()
+    Image.new("RGB", (30, 30)).save(target, "JPEG")
+    world.site.script("stream", Frames(drawn("https://sfile.chatglm.cn/a/%E7%8C%AB.png?x=1"), {"status": "finish"}))
+    world.site.script("file", Reply(target.getvalue(), content_type="image/png"))
+    assert (await world.request(PATH, {**CAT, "model": "cogvideox-pro"})).status == 200
+    (upload,) = world.site.uploads.values()
+    assert upload.content_type == "image/jpeg"
+    (call,) = world.site.calls_of("video_upload")
+    assert 'filename="猫.png"'.encode() in call.body
+
+
+async def test_the_conversation_of_pro_belongs_to_its_account(world: World) -> None:
+    told = await world.request(PATH, {**CAT, "model": "cogvideox-pro"})
+    again = {**CAT, "conversation_id": told.value["data"][0]["conversation_id"]}
+    told = await world.request(PATH, again, "bob")
+    assert (told.status, told.error["code"]) == (404, "conversation_not_found")
+    assert (await world.request(PATH, again)).status == 200
+
+
+@pytest.mark.parametrize("failure", [None, "生成失败"])
+async def test_what_pro_drew_is_kept_like_all_that_is_drawn(failure: str | None) -> None:
+    async with World.start(GLM_VIDEO_PAUSE="0", KEEP_CONVERSATIONS="1") as world:
+        world.site.video_failure = failure
+        told = await world.request(PATH, {**CAT, "model": "cogvideox-pro"})
+        assert told.status == (502 if failure else 200)
+        await records_deleted(world)
+        world.kept = 1
+
+
+async def test_what_pro_drew_is_deleted_when_the_video_cannot_be_ordered(world: World) -> None:
+    first = (await world.request(PATH, CAT)).value["data"][0]["conversation_id"]
+    world.site.script("video_chat", Reply({"message": "参数错误", "status": 7}))
+    told = await world.request(PATH, {**CAT, "model": "cogvideox-pro", "conversation_id": first})
+    assert (told.status, told.error["code"]) == (400, "request_refused")
+    assert len(world.site.conversations) == 1
+    await world.deleted()
+
+
+async def test_what_is_unknown_in_a_drawing_of_pro_is_counted(world: World) -> None:
+    world.site.script("stream", Frames(HOLOGRAM, drawn("https://sfile.chatglm.cn/1.png"), {"status": "finish"}))
+    assert (await world.request(PATH, {**CAT, "model": "cogvideox-pro"})).status == 200
+    assert (await world.metrics())['chat_service_unknown_total{kind="hologram"}'] == 1
+
+
 async def test_with_a_sound(world: World) -> None:
     told = await world.request(PATH, {**CAT, "audio_id": "group-7-more"})
     (job,) = world.site.video_jobs.values()
@@ -189,7 +249,24 @@ async def test_a_video_that_fails(world: World, words: str, status: int, code: s
     assert (told.status, told.error["code"]) == (status, code)
     assert words in told.error["message"]
     assert len(world.site.calls_of("video_chat")) == 1
-    await world.site.wait_for(lambda: all(job.deleted for job in world.site.video_jobs.values()))
+    await records_deleted(world)
+
+
+@pytest.mark.parametrize("model", ["cogvideox", "cogvideox-pro"])
+async def test_a_video_of_a_conversation_that_fails(world: World, model: str) -> None:
+    first = (await world.request(PATH, CAT)).value["data"][0]["conversation_id"]
+    world.site.video_failure = "生成失败"
+    told = await world.request(PATH, {**CAT, "model": model, "conversation_id": first})
+    assert (told.status, told.error["code"]) == (502, "upstream_error")
+    await records_deleted(world)
+    await world.deleted()
+
+
+async def test_a_video_that_is_refused_late_is_not_ordered_again(world: World) -> None:
+    world.site.video_failure = "今日次数已用完"
+    told = await world.request(PATH, CAT, "ann", "bob")
+    assert (told.status, told.error["code"]) == (429, "rate_limit_exceeded")
+    assert len(world.site.calls_of("video_chat")) == 1
 
 
 async def test_a_video_that_is_never_done() -> None:
@@ -197,32 +274,105 @@ async def test_a_video_that_is_never_done() -> None:
         world.site.video_statuses = ("processing",)
         told = await world.request(PATH, CAT)
         assert (told.status, told.error["code"]) == (502, "upstream_error")
-        await world.site.wait_for(lambda: all(job.deleted for job in world.site.video_jobs.values()))
+        await records_deleted(world)
 
 
-@pytest.mark.parametrize("fault", [server_error(), html(), Cut(None), access_refused()])
+BUSY = Reply({"message": "too many requests"}, 429)
+PASSING = [
+    server_error(),
+    html(),
+    Cut(None),
+    access_refused(),
+    busy(),
+    BUSY,
+    Reply({"message": "今日次数已用完", "status": 1}),
+]
+
+
+@pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("place", ["video_status", "video_compose"])
 async def test_a_call_that_fails_does_not_order_the_video_again(world: World, place: str, fault: Fault) -> None:
     world.site.script(place, fault)
-    told = await world.request(PATH, {**CAT, "audio_id": "group-7"})
+    told = await world.request(PATH, {**CAT, "audio_id": "group-7"}, "ann", "bob")
     assert told.status == 200
     assert len(world.site.calls_of("video_chat")) == 1
 
 
-async def test_a_site_that_can_no_longer_be_asked(world: World) -> None:
-    world.site.script("video_status", *[server_error()] * 10)
-    told = await world.request(PATH, CAT)
-    assert (told.status, told.error["code"]) == (502, "upstream_error")
+LASTING = [
+    # the fault, looks until it is final, what the client hears
+    (server_error(), videos.MISSED_CALLS, 502, "upstream_unavailable"),
+    (busy(), videos.MISSED_CALLS, 429, "rate_limit_exceeded"),
+    (access_refused(), 2, 401, "invalid_api_key"),
+    (Reply({"message": "账号已被封禁", "status": 20}), 1, 403, "account_barred"),
+    (Reply({"message": "code: 40102", "status": 401}, 401), 1, 401, "invalid_api_key"),
+    (Reply({"message": "no", "status": 20}), videos.MISSED_CALLS, 400, "request_refused"),
+    (Reply({"message": "违规", "status": 20}), 1, 400, "content_filter"),
+]
+
+
+@pytest.mark.parametrize(("fault", "looks", "status", "code"), LASTING)
+async def test_a_site_that_can_no_longer_be_asked(
+    world: World, fault: Fault, looks: int, status: int, code: str
+) -> None:
+    world.site.script("video_status", *[fault] * looks)
+    told = await world.request(PATH, CAT, "ann", "bob")
+    assert (told.status, told.error["code"]) == (status, code)
+    assert len(world.site.calls_of("video_status")) == looks
     assert len(world.site.calls_of("video_chat")) == 1
-    await world.site.wait_for(lambda: all(job.deleted for job in world.site.video_jobs.values()))
+
+
+async def test_a_session_that_cannot_be_renewed_orders_nothing_again() -> None:
+    async with World.start(GLM_VIDEO_PAUSE="0.1", GLM_SESSION_LIFETIME="0.05") as world:
+        world.site.video_statuses = ("processing",)
+        asking = asyncio.create_task(world.request(PATH, CAT, "ann", "bob"))
+        await world.site.wait_for(lambda: world.site.calls_of("video_status"))
+        world.site.expire_refresh("ann")
+        told = await asking
+        assert (told.status, told.error["code"]) == (401, "invalid_api_key")
+        assert len(world.site.calls_of("video_chat")) == 1
+
+
+async def test_there_is_no_pause_after_the_last_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(videos, "MISSED_CALLS", 1)
+    async with World.start(GLM_VIDEO_PAUSE="3600") as world:
+        world.site.script("video_status", server_error())
+        assert (await world.request(PATH, CAT)).status == 502
+        await records_deleted(world)
+
+
+async def test_a_limit_that_says_how_long_is_waited_for() -> None:
+    async with World.start(GLM_VIDEO_PAUSE="0", GLM_VIDEO_LIMIT="0.3") as world:
+        world.site.script("video_status", Reply({"message": "no"}, 429, headers=(("Retry-After", "3600"),)))
+        told = await world.request(PATH, CAT)
+        assert (told.status, told.error["code"]) == (502, "upstream_error")
+        assert len(world.site.calls_of("video_status")) == 1
+        await records_deleted(world)
 
 
 @pytest.mark.parametrize("fault", [server_error(), html()])
-async def test_a_record_that_cannot_be_deleted_is_no_failure(fault: Fault) -> None:
-    async with World.start(GLM_VIDEO_PAUSE="0") as world:
-        world.site.script("video_delete", fault)
-        assert (await world.request(PATH, CAT)).status == 200
-        assert [job.deleted for job in world.site.video_jobs.values()] == [False]
+async def test_a_record_that_cannot_be_deleted_is_no_failure(
+    world: World, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleanup, "FORGET_PAUSES", (0.0,))
+    world.site.script("video_delete", fault)
+    assert (await world.request(PATH, CAT)).status == 200
+
+
+async def test_nobody_waits_for_a_record_to_be_deleted(world: World) -> None:
+    world.site.script("video_delete", slow := SlowHead(until=asyncio.Event()))
+    assert (await world.request(PATH, CAT)).status == 200
+    await slow.reached.wait()
+    # The account is free.
+    assert (await world.chat("hi")).finish == "stop"
+    assert slow.until is not None
+    slow.until.set()
+
+
+@pytest.mark.parametrize(("said", "wanted"), [(6, "6"), (6.5, "6.5"), ("6s", "6s"), (None, ""), (True, ""), ([], "")])
+async def test_a_duration_in_numbers(world: World, said: Any, wanted: str) -> None:
+    done = {"status": "finished", "video_url": "https://sfile.chatglm.cn/v.mp4", "video_duration": said}
+    world.site.script("video_status", Reply({"message": "success", "result": done, "status": 0}))
+    assert (await world.request(PATH, CAT)).value["data"][0]["video_duration"] == wanted
 
 
 @pytest.mark.parametrize("place", ["video_upload", "video_chat"])

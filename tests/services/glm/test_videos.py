@@ -5,7 +5,7 @@ import pytest
 
 from services.glm.images import Pictures
 from services.glm.videos import _to_its_end, check, job
-from shared.deltas import Failed, Finish, Image, Text
+from shared.deltas import Failed, Finish, Image, Text, Unknown
 from shared.errors import AccountBusy, ContentBlocked, RequestRefused
 from shared.openai.requests import VideoRequest
 from shared.terms import Conversation
@@ -86,7 +86,7 @@ def test_options_that_are_refused(extra: dict[str, Any], words: str) -> None:
 
 
 def test_pictures_are_collected_in_order_each_once() -> None:
-    pictures = Pictures()
+    pictures = Pictures(unknown=print)
     pictures.feed(
         [Text("看 ![a](https://s/1.png)![b](https://"), Text("s/2.png) (http://s/3.png)"), Image("https://s/4.png")]
     )
@@ -95,11 +95,33 @@ def test_pictures_are_collected_in_order_each_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("![a](https://s/a(1).png)", ["https://s/a(1).png"]),
+        ("(https://s/(a)(b).png)(https://s/c.png)", ["https://s/(a)(b).png", "https://s/c.png"]),
+        ("(https://s/a(1.png)", []),
+        ("((https://s/a.png))", ["https://s/a.png"]),
+        ("(https://s/" + "a(" * 50_000, []),
+    ],
+)
+def test_links(text: str, wanted: list[str]) -> None:
+    pictures = Pictures(unknown=print)
+    pictures.feed([Text(text)])
+    assert pictures.urls() == wanted
+
+
+def test_what_is_unknown_is_told() -> None:
+    told: list[str] = []
+    Pictures(unknown=told.append).feed([Unknown("hologram"), Image("https://s/1.png"), Unknown("other")])
+    assert told == ["hologram", "other"]
+
+
+@pytest.mark.parametrize(
     ("last", "wanted"), [(Finish("content_filter"), ContentBlocked), (Failed(AccountBusy()), AccountBusy)]
 )
 def test_a_drawing_that_is_refused(last: Finish | Failed, wanted: type[Exception]) -> None:
     with pytest.raises(wanted):
-        Pictures().feed([Image("https://s/1.png"), last])
+        Pictures(unknown=print).feed([Image("https://s/1.png"), last])
 
 
 async def test_what_creates_something_runs_to_its_end() -> None:
