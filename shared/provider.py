@@ -98,7 +98,7 @@ class Films(Protocol):
         ...
 
     async def film(self, request: VideoRequest, lease: Lease[Any, Any]) -> Film:
-        """Make a video."""
+        """Make a video; once it is ordered, `lease.commit`: it is not ordered again."""
         ...
 
 
