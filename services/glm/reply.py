@@ -60,8 +60,7 @@ class GlmDecoder:
         try:
             message = loads(frame.data)
         except ValueError:
-            if frame.whole and not frame.data.strip():
-                # A sign of life.
+            if frame.blank:
                 return out
             return self._close(out, Failed(unreadable(frame)))
         if type(message) is not dict:
