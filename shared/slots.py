@@ -3,6 +3,7 @@
 import asyncio
 from bisect import insort
 from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 
 from attrs import define, field
 
@@ -99,8 +100,8 @@ class Slots:
                 return self._take(account)
         waiter = _Waiter(turn, candidates)
         insort(self._waiters, waiter, key=_turn_of)
-        self._grant()
         try:
+            self._grant()
             async with asyncio.timeout(wait):
                 return await waiter.granted
         except BaseException as error:
@@ -221,6 +222,7 @@ class Slots:
             raise self._closed()
         now = self._now()
         slots = {account: self._slot(account) for account in candidates}
+        self._forget(slots)
         able = [account for account, slot in slots.items() if slot.off_until <= now] or [
             account for account, slot in slots.items() if slot.refused_at + REFUSED_PAUSE <= now
         ]
@@ -253,14 +255,17 @@ class Slots:
         return AccountBusy("Every account is busy with another answer.", retry_after=max(BUSY_PAUSE_MOST, min(rests)))
 
     def _slot(self, account: str) -> Slot:
-        """Give the state of an account, and forget another's when there are too many."""
-        slot = self._slots.pop(account, None) or Slot()
-        self._slots[account] = slot
-        if len(self._slots) > SLOTS_MOST:
-            idle = next((other for other, state in self._slots.items() if not state.running), account)
-            if idle != account:
-                del self._slots[idle]
+        """Give the state of an account, which is the last now of those that may be forgotten."""
+        slot = self._slots[account] = self._slots.pop(account, None) or Slot()
         return slot
+
+    def _forget(self, needed: Collection[str]) -> None:
+        """Forget accounts when there are too many; not those that run, nor the `needed` ones."""
+        excess = len(self._slots) - SLOTS_MOST
+        if excess > 0:
+            idle = (account for account, slot in self._slots.items() if not slot.running and account not in needed)
+            for account in list(islice(idle, excess)):
+                del self._slots[account]
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -259,6 +259,24 @@ def test_memory_is_bounded_and_running_accounts_stay(monkeypatch: pytest.MonkeyP
     timeless(play())
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_request_may_bring_more_accounts_than_are_remembered(busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> None:
+        monkeypatch.setattr(slots_module, "SLOTS_MOST", 10)
+        slots = Slots(1)
+        await acquire(slots, "a")
+        waiting = asyncio.create_task(acquire(slots, "a", wait=60)) if busy else None
+        await asyncio.sleep(0)
+        many = [f"x{number}" for number in range(30)]
+        assert await acquire(slots, *many) == "x0"
+        slots.release("a")
+        assert waiting is None or await waiting == "a"
+        assert await acquire(slots, "b") == "b"
+        assert sum(slots.states().values()) == 10
+
+    timeless(play())
+
+
 def test_an_account_that_runs_elsewhere_is_asked_for_again_after_a_while_or_when_it_is_said_to_be_free() -> None:
     async def play() -> None:
         slots = Slots(1)
