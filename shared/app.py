@@ -6,16 +6,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
 from shared import context, logs
 from shared.faults import told
-from shared.openai.errors import ApiError, MethodNotAllowed, NotFound, body
+from shared.openai.errors import MethodNotAllowed, NotFound
 from shared.provider import Draws, Films, Provider, Speaks, Transcribes
 from shared.routes import audio, chat, health, images, models, tokens, videos
+from shared.server import Runner, allow_origin, error_response
 from shared.service import SERVICE, Service
 from shared.settings import Settings, SettingsError, read_site
 from shared.terms import Site
@@ -23,16 +24,6 @@ from shared.terms import Site
 log = logs.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-SERVER: Mapping[str, Any] = {
-    # A client that has left must free its account at once, not at its next token.
-    "handler_cancellation": True,
-    "access_log": None,
-    "shutdown_timeout": 1,
-    # Many accounts in one Authorization header.
-    "max_field_size": 64 * 1024,
-}
-"""How the application is served."""
 
 ALLOWED_METHODS = "GET, POST, OPTIONS"
 PREFLIGHT_AGE = "86400"
@@ -91,7 +82,7 @@ def run(provider_type: type[Provider[Any, Any]]) -> None:
 async def serve(app: web.Application, settings: Settings) -> None:
     """Listen, wait for the signal, drain, and stop. A second signal cuts what still runs."""
     service = app[SERVICE]
-    runner = web.AppRunner(app, **SERVER)
+    runner = Runner(app)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()
@@ -169,18 +160,14 @@ async def _answer(request: web.Request, handler: Handler, name: str) -> web.Stre
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed as error:
-        return _error(MethodNotAllowed(error.allowed_methods))
+        return error_response(MethodNotAllowed(error.allowed_methods))
     except web.HTTPNotFound:
-        return _error(NotFound())
+        return error_response(NotFound())
     except ConnectionError:
         # The client has gone in the middle of a write; nobody reads this answer.
         return web.Response(status=CLIENT_LEFT)
     except Exception as error:  # noqa: BLE001 - `told` logs it
-        return _error(told(error, name))
-
-
-def _error(error: ApiError) -> web.Response:
-    return web.Response(body=body(error), status=error.status, headers=error.headers, content_type="application/json")
+        return error_response(told(error, name))
 
 
 def _preflight(request: web.Request) -> web.Response:
@@ -197,8 +184,6 @@ def _preflight(request: web.Request) -> web.Response:
 
 async def _allow_origins(request: web.Request, response: web.StreamResponse) -> None:
     """CORS headers on every answer: a signal sees also what no handler made."""
-    response.headers["Access-Control-Allow-Origin"] = request.headers.get("Origin", "*")
-    response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After"
-    response.headers["Vary"] = "Origin"
+    allow_origin(response.headers, request.headers.get("Origin", "*"))
     if name := context.request_id(request):
         response.headers["X-Request-Id"] = name

@@ -256,7 +256,8 @@ class Slots:
 
     def _slot(self, account: str) -> Slot:
         """Give the state of an account, which is the last now of those that may be forgotten."""
-        slot = self._slots[account] = self._slots.pop(account, None) or Slot()
+        slot = self._slots.pop(account, None) or Slot()
+        self._slots[account] = slot
         return slot
 
     def _forget(self, needed: Collection[str]) -> None:

@@ -8,8 +8,9 @@ import aiohttp
 from aiohttp import web
 from attrs import define
 
-from shared.app import SERVER, application
+from shared.app import application
 from shared.provider import Provider
+from shared.server import Runner
 from shared.service import SERVICE, Service
 from shared.settings import Settings, read_site
 
@@ -36,7 +37,7 @@ async def running(provider: type[Provider[Any, Any]], environ: Mapping[str, str]
     settings = Settings.read(environ, provider.name)
     app = application(provider, read_site(provider.site_type, environ, provider.name), settings)
     # As for users: with other ways a test about a client that leaves would prove nothing.
-    runner = web.AppRunner(app, **SERVER)
+    runner = Runner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

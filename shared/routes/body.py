@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from email.message import Message
 from typing import TypeVar
 
+import aiohttp
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError
 
 from shared.errors import AttachmentTooLarge
@@ -17,8 +20,12 @@ LARGE = 4 * 1024 * 1024
 """Bytes above which a body is parsed off the event loop."""
 
 FIELD_LIMIT = 64 * 1024
-FIELDS_MOST = 100
-"""Bytes of a text field of a form, and how many there may be."""
+PARTS_MOST = 100
+"""Bytes of a text field of a form, and how many parts there may be."""
+
+PIECE = 1024 * 1024
+"""Bytes of a form's file that are taken out of it at once."""
+
 NOT_A_FORM = "The request body must be a form: multipart/form-data, as `curl -F` and the OpenAI clients send it."
 
 
@@ -48,34 +55,55 @@ async def read_form(request: web.Request, upload: str, limit: int) -> tuple[dict
 
     Raise `BadRequest` when the body is no form, `AttachmentTooLarge` and `TooLarge` when it is too much.
     """
-    body_limit = request.app[SERVICE].settings.max_body_mb * 1024 * 1024
-    if (request.content_length or 0) > body_limit:
-        raise TooLarge(body_limit)
     if request.content_type != "multipart/form-data":
+        raise BadRequest(NOT_A_FORM)
+    body = await read_body(request)
+    # What stands before the first part would be read line by line, without a pause.
+    if not body.startswith(_delimiter(request)):
         raise BadRequest(NOT_A_FORM)
     fields: dict[str, str] = {}
     data, name = None, ""
+    reader = MultipartReader(request.headers, _content(body))
     try:
-        reader = await request.multipart()
-        while (part := await reader.next()) is not None:
-            if isinstance(part, MultipartReader) or part.name is None or len(fields) > FIELDS_MOST:
-                raise BadRequest(NOT_A_FORM)
+        for _ in range(PARTS_MOST):
+            if (part := await reader.next()) is None:
+                return fields, data, name
+            if isinstance(part, MultipartReader) or part.name is None:
+                break
             if part.name == upload and part.filename is not None:
                 data, name = await _read_part(part, limit), part.filename
             else:
                 fields[part.name] = (await _read_part(part, FIELD_LIMIT)).decode("utf-8", "replace")
     except (ValueError, KeyError, AssertionError, HttpProcessingError) as error:
         raise BadRequest(NOT_A_FORM) from error
-    return fields, data, name
+    raise BadRequest(NOT_A_FORM)
+
+
+def _delimiter(request: web.Request) -> bytes:
+    """Give what every part of a form begins with, and nothing else in it."""
+    head = Message()
+    head["Content-Type"] = request.headers["Content-Type"]
+    return b"--" + (head.get_boundary() or "\n").encode("utf-8", "surrogateescape")
+
+
+def _content(body: bytes) -> aiohttp.StreamReader:
+    """Give a body that is there as one that is read."""
+    loop = asyncio.get_running_loop()
+    content = aiohttp.StreamReader(BaseProtocol(loop), LARGE, loop=loop)
+    content.feed_data(body)
+    content.feed_eof()
+    return content
 
 
 async def _read_part(part: BodyPartReader, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while not part.at_eof():
-        piece = await part.read_chunk()
+        piece = await part.read_chunk(PIECE)
         size += len(piece)
         if size > limit:
             raise AttachmentTooLarge(f"The form's field `{part.name}` is larger than {limit / 2**20:g} MiB.")
         pieces.append(piece)
+        # All of it is there: nothing else would let others have their turn.
+        await asyncio.sleep(0)
     return b"".join(pieces)

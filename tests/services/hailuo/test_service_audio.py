@@ -1,8 +1,10 @@
 """Speech and speech recognition from end to end."""
 
 import asyncio
+import gzip
+import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from services.hailuo.speech import alike, same
 from services.hailuo.voices import OFFICIAL
 from shared import mp3
-from tests.answers import Told
+from tests.answers import Told, read
 from tests.services.hailuo.world import World
 from tests.simulators import Cut, Fault, Reply, Split, Stall, Together, html, server_error
 from tests.simulators import hailuo_sounds as sounds
@@ -498,6 +500,11 @@ async def test_a_broken_sound(world: World) -> None:
     assert world.site.calls == []
 
 
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+FILE_PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\n\r\n1\r\n'
+TEXT_PART = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n1\r\n'
+
+
 @pytest.mark.parametrize(
     ("type_", "body"),
     [
@@ -507,14 +514,50 @@ async def test_a_broken_sound(world: World) -> None:
         ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--\r\n"),
         ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n1'),
         ("multipart/form-data; boundary=x", b"--x--\r\n"),
+        ("multipart/form-data; boundary=x", b"\n" * 2**20),
+        ("multipart/form-data; boundary=x", b"\r\n" + FILE_PART + b"--x--\r\n"),
+        ("multipart/form-data; boundary=x", b"--xyz\r\n" + FILE_PART + b"--x--\r\n"),
+        ("multipart/form-data; boundary=x", FILE_PART * 1000 + b"--x--\r\n"),
+        ("multipart/form-data; boundary=x", TEXT_PART * 1000 + FILE_PART + b"--x--\r\n"),
+        ("multipart/form-data; boundary=x; boundary=y", b"--z\r\n" + FILE_PART),
     ],
 )
 async def test_bodies_that_are_no_form(world: World, type_: str, body: bytes) -> None:
-    headers = {"Authorization": f"Bearer {world.tokens()}", "Content-Type": type_}
+    told = await upload_raw(world, body, {"Content-Type": type_})
+    assert (told.status, told.error["type"]) == (400, "invalid_request_error")
+
+
+async def test_a_form_counts_as_it_is_unpacked() -> None:
+    form = FILE_PART + b"--x--\r\n"
+    async with World.start(MAX_BODY_MB="1") as world:
+        for body, encoding, status in (
+            (gzip.compress(form + bytes(2**20)), "gzip", 413),
+            (b"no gzip", "gzip", 400),
+            (b"no deflate", "deflate", 400),
+        ):
+            told = await upload_raw(world, body, {**FORM, "Content-Encoding": encoding})
+            assert told.status == status, encoding
+        told = await upload_raw(world, pieces(form, bytes(2**20)), FORM)
+        assert told.status == 413
+        assert world.site.calls == []
+
+
+async def test_a_large_sound_arrives_as_it_was_sent(world: World) -> None:
+    sound = sounds.sound("好") + random.Random(1).randbytes(6 * 2**20)
+    assert (await world.hear(sound)).status == 200
+    assert sound in world.site.calls_of("hear")[0].body
+
+
+async def upload_raw(world: World, body: Any, headers: Mapping[str, str]) -> Told:
+    headers = {"Authorization": f"Bearer {world.tokens()}", "Connection": "close", **headers}
     url = f"{world.house.url}/v1/audio/transcriptions"
     async with asyncio.timeout(5), world.house.client.post(url, data=body, headers=headers) as response:
-        assert response.status == 400
-        assert (await response.json())["error"]["type"] == "invalid_request_error"
+        return await read(response)
+
+
+async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
 
 
 HEARINGS: dict[str, tuple[Fault, int, str]] = {

@@ -1,0 +1,91 @@
+"""How an application is served, and what becomes of what a client sends that is no request."""
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from shared.faults import told
+from shared.logs import get_logger
+from shared.openai.errors import ApiError, BadRequest, body
+
+log = get_logger(__name__)
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of one header: there may be many accounts in an Authorization."""
+
+SERVER: Mapping[str, Any] = {
+    # A client that has left must free its account at once, not at its next token.
+    "handler_cancellation": True,
+    "access_log": None,
+    "max_field_size": HEAD_LIMIT,
+}
+"""What aiohttp is told."""
+
+SHUTDOWN_TIMEOUT = 1.0
+"""Seconds for connections to end, after a drain has ended what they were for."""
+
+NO_REQUEST = f"This is no HTTP request that can be read; a header may have {HEAD_LIMIT // 1024} KiB at most."
+
+_MALFORMED = (HttpProcessingError, web.RequestPayloadError)
+
+
+class Runner(web.AppRunner):
+    """Serves an application."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__(app, shutdown_timeout=SHUTDOWN_TIMEOUT, **SERVER)
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        return _Server(server.request_handler, request_factory=server.request_factory, **SERVER)
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    """A client's connection. What aiohttp says of bytes it cannot read quotes them: it is neither sent nor logged."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,  # noqa: ARG002 - as aiohttp gives it
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        """Answer what went wrong outside the application, and close the connection."""
+        if isinstance(exc, Exception) and not isinstance(exc, _MALFORMED):
+            error = told(exc, "")
+        else:
+            self.log_exception(exc_info=exc)
+            error = BadRequest(NO_REQUEST)
+        if request.writer.output_size > 0:
+            raise ConnectionError("An answer has begun already.")
+        response = error_response(error)
+        allow_origin(response.headers, "*")
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log a fault; of what a client has sent amiss only the kind."""
+        error = kw.get("exc_info")
+        if isinstance(error, _MALFORMED):
+            log.info("malformed_request", reason=type(error).__name__)
+        else:
+            super().log_exception(*args, **kw)
+
+
+def error_response(error: ApiError) -> web.Response:
+    """Give the answer that tells an error."""
+    return web.Response(body=body(error), status=error.status, headers=error.headers, content_type="application/json")
+
+
+def allow_origin(headers: MutableMapping[str, str], origin: str) -> None:
+    """Let pages of an origin read an answer."""
+    headers["Access-Control-Allow-Origin"] = origin
+    headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After"
+    headers["Vary"] = "Origin"

@@ -1,0 +1,88 @@
+"""What is no HTTP: answered like all else, and never quoted in the log."""
+
+import asyncio
+import gzip
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import structlog
+
+from tests.shared.toy import ask, toy
+
+SECRET = "SECRETDIARY"
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer t1\r\n"
+
+
+async def exchange(url: str, data: bytes) -> bytes:
+    """Send bytes, and read all that comes back until the connection is closed."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(data)
+    answer = b""
+    async with asyncio.timeout(10):
+        while part := await reader.read(65536):
+            answer += part
+    writer.close()
+    return answer
+
+
+def last(answer: bytes) -> tuple[int, Mapping[str, str], Any]:
+    """Take the last answer of a connection apart: status, headers (lower-case) and JSON body."""
+    head, _, body = answer[answer.rindex(b"HTTP/1.") :].partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(status.split(" ")[1]), headers, json.loads(body)
+
+
+BROKEN = {
+    "no HTTP": f"{SECRET}\r\n\r\n".encode(),
+    "a header without a name": HEAD + f": {SECRET}\r\n\r\n".encode(),
+    "a header too long": HEAD + f"X: {SECRET * 7000}\r\n\r\n".encode(),
+    "an address too long": f"GET /{SECRET * 1000} HTTP/1.1\r\nHost: h\r\n\r\n".encode(),
+    "two lengths": HEAD + f"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{SECRET}".encode(),
+    "a broken chunk": HEAD + f"Transfer-Encoding: chunked\r\n\r\nzz{SECRET}\r\n".encode(),
+    "a length too short": HEAD + f"Content-Length: 2\r\n\r\n{{}}{SECRET} of mine\r\n\r\n".encode(),
+    "an unknown version": f"GET /{SECRET} HTTP/3.7\r\nHost: h\r\n\r\n".encode(),
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whatever a client sends, nothing of it is logged, and nothing as an error."""
+    caplog.set_level("DEBUG")
+    with structlog.testing.capture_logs() as lines:
+        yield
+    assert SECRET not in f"{lines} {caplog.text}"
+    assert not [line for line in lines if line["log_level"] == "error"]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
+async def test_what_is_no_request_is_answered_in_the_envelope_and_not_quoted(data: bytes) -> None:
+    async with toy() as (_, house):
+        status, headers, told = last(await exchange(house.url, data))
+        assert (status, told["error"]["type"]) == (400, "invalid_request_error")
+        assert headers["access-control-allow-origin"] == "*"
+        assert SECRET not in json.dumps(told)
+        assert (await ask(house)).status == 200
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+@pytest.mark.parametrize("length", [20, 10**10])
+async def test_a_body_that_is_not_encoded_as_it_says_is_no_fault_of_ours(encoding: str, length: int) -> None:
+    async with toy() as (_, house):
+        head = HEAD + f"Content-Encoding: {encoding}\r\nContent-Length: {length}\r\n\r\n".encode()
+        status, _, told = last(await exchange(house.url, head + SECRET.encode().ljust(20)))
+        assert (status, told["error"]["type"]) == (400 if length == 20 else 413, "invalid_request_error")
+
+
+async def test_an_encoded_body_is_read() -> None:
+    async with toy() as (world, house):
+        body = gzip.compress(json.dumps({"messages": [{"role": "user", "content": "hi"}]}).encode())
+        head = HEAD + f"Connection: close\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        status, _, told = last(await exchange(house.url, head + body))
+        assert (status, told["object"]) == (200, "chat.completion")
+        assert world.asked[-1][0] in ("chat", "forget")
