@@ -191,7 +191,10 @@ class Fetcher:
                 location = response.headers.get("Location")
                 if response.status not in _REDIRECTS or not location:
                     return await self._receive(response, begun, target)
-            url = urljoin(url, location)
+            try:
+                url = urljoin(url, location)
+            except ValueError:
+                raise AttachmentRefused("its URL redirects to something else than a URL") from None
             target = Target.read(url)
         raise AttachmentRefused(f"its URL redirects more than {MAX_REDIRECTS} times")
 

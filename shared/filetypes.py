@@ -5,6 +5,7 @@ import mimetypes
 import re
 import unicodedata
 import uuid
+from contextlib import suppress
 from urllib.parse import unquote
 
 import filetype  # type: ignore[import-untyped]
@@ -145,10 +146,10 @@ def type_by_name(name: str) -> str:
 def disposition_name(header: str) -> str:
     """Read the file name of a Content-Disposition: `filename*` (RFC 6266), else `filename`; empty without."""
     if found := re.search(r"filename\*\s*=\s*\"?([\w.:+-]*)'[^']*'([^;\"\s]+)", header, re.IGNORECASE):
-        try:
+        # A character set that is none, or that cannot replace what it does not know.
+        with suppress(LookupError, UnicodeError):
             return unquote(found[2], found[1] or "utf-8", "replace")
-        except LookupError:
-            return unquote(found[2])
+        return unquote(found[2])
     if found := re.search(r'filename\s*=\s*(?:"((?:\\.|[^"\\])*)"|([^;\s]+))', header, re.IGNORECASE):
         return unquote(re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[2])
     return ""

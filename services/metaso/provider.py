@@ -47,9 +47,12 @@ class Metaso(Provider[MetasoCredential, MetasoSession]):
         return None
 
     def check_chat(self, request: ChatRequest) -> None:
-        """Refuse what is no question."""
-        if not prompt.read_question(request).text.strip():
+        """Refuse what is no question, or too long for any address."""
+        question = prompt.read_question(request).text
+        if not question.strip():
             raise RequestRefused("The last message has no text: there is nothing to search for.")
+        if len(question) > self.site.question_limit:
+            raise RequestRefused(refusals.TOO_LONG)
 
     @asynccontextmanager
     async def chat(self, request: ChatRequest, lease: MetasoLease) -> AsyncIterator[Reply]:

@@ -22,6 +22,8 @@ class MetasoSite(BrowserSite):
 
     language: str = "zh"
     """What the answer is to be written in."""
+    question_limit: int = 1_000_000
+    """Characters of a question above which it is not sent: it travels in the address, and the site takes far less."""
     extra_query: Mapping[str, str] = field(factory=dict)
     """Fields added at the end of every search, as the site's own pages now and then do."""
 

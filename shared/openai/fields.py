@@ -76,7 +76,10 @@ class Fields:
             return default
         if type(value) not in (int, float):
             raise self.wrong(name, "a number")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise self.wrong(name, "a number") from None
 
     def choice(self, name: str, options: Collection[str], default: str = "") -> str:
         """Read one of the `options`."""

@@ -375,6 +375,13 @@ async def test_a_redirect_to_nowhere(origin: Origin, make: Make) -> None:
         await (await make()).fetch(part(origin.url("/a")), 1)
 
 
+@pytest.mark.parametrize("location", ["http://[bad", "http://a]b/", "//[::1", "http://a℀b.com/"])
+async def test_a_redirect_to_what_is_no_url(origin: Origin, make: Make, location: str) -> None:
+    origin.gives("/a", b"", status=302, Location=location)
+    with pytest.raises(AttachmentRefused, match="URL"):
+        await (await make()).fetch(part(origin.url("/a")), 1)
+
+
 # Size and time
 
 

@@ -486,9 +486,9 @@ def test_a_provider_reads_its_own_options_alike() -> None:
 
 
 def test_numbers() -> None:
-    extra = Fields({"whole": 1, "part": 0.5, "none": None, "flag": True, "text": "0.5"})
+    extra = Fields({"whole": 1, "part": 0.5, "none": None, "flag": True, "text": "0.5", "large": 10**400})
     assert [extra.number(name, 0.7) for name in ("whole", "part", "none", "absent")] == [1, 0.5, 0.7, 0.7]
-    for name in ("flag", "text"):
+    for name in ("flag", "text", "large"):
         with pytest.raises(BadRequest, match=f"`{name}` must be a number") as caught:
             extra.number(name, 0)
         assert caught.value.param == name

@@ -316,7 +316,7 @@ class HailuoSite(Simulator):
         if "form" not in fields:
             return []
         *named, text = orjson.loads(fields["form"])
-        wanted = [{"name": "", "formType": 1, "content": fields["msgContent"]}]
+        wanted = [{"name": "", "formType": 1, "content": fields.get("msgContent", "")}]
         for one in named:
             owner, name, type_ = self.files.get(one["fileID"], (None, "", None))
             self._require(call, ["a file of another account"] * (owner is not account))

@@ -412,6 +412,9 @@ async def test_what_is_too_long(world: World) -> None:
     told = await world.both("密" * 2000)
     assert (told.status, told.error["code"]) == (400, "request_refused")
     assert world.site.outcomes("chat") == {"too long": 2}
+    told = await world.both("x" * 1_000_001)
+    assert (told.status, told.error["code"]) == (400, "request_refused")
+    assert len(world.site.calls_of("chat")) == 2
 
 
 async def test_models(world: World) -> None:
