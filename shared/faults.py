@@ -4,6 +4,7 @@ import structlog
 
 from shared.errors import SiteError, UpstreamChanged
 from shared.openai.errors import ApiError, Internal, from_site
+from shared.redaction import mask
 
 log = structlog.get_logger(__name__)
 
@@ -15,8 +16,12 @@ def told(error: Exception, request_id: str) -> ApiError:
     if isinstance(error, UpstreamChanged):
         log.error("upstream_changed", reason=error.message, shape=error.shape)
     elif isinstance(error, SiteError):
-        log.info("refused", code=error.code, reason=error.message)
+        # Not in the site's own words: they may quote the message.
+        log.info("refused", code=error.code, reason=type(error).__name__)
     else:
         log.error("internal_error", exc_info=error)
         return Internal(request_id)
-    return from_site(error)
+    answer = from_site(error)
+    # The site may quote the token, which is not the client's where the server's accounts are used.
+    answer.message = mask(answer.message)
+    return answer

@@ -95,11 +95,6 @@ def _traceback(error: traceback.TracebackException) -> str:
     return "\n".join(lines)
 
 
-def message_text(settings: Settings, text: str) -> str | None:
-    """Give the text of a message for a log line: None unless `LOG_MESSAGES` is set."""
-    return text if settings.log_messages else None
-
-
 class _Output:
     """Where a logger's lines go. The logging methods are what structlog calls, by level."""
 

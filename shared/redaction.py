@@ -133,6 +133,11 @@ def protect(secret: str) -> None:
     _secrets.add(secret)
 
 
+def mask(text: str) -> str:
+    """Give a text without the secrets that are known by value."""
+    return _secrets.mask(text)
+
+
 def redact(text: str) -> str:
     """Give a text without what is or may be secret, and no longer than `TEXT_LIMIT`."""
     if len(text) > TEXT_LIMIT:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any
@@ -83,6 +83,11 @@ class Service:
         await self.common.close()
         await self.fetcher.close()
         await self.upstream.close()
+
+    def log_text(self, texts: Iterable[str]) -> None:
+        """Log what a request says, if `LOG_MESSAGES` asks for it: nothing else may."""
+        if self.settings.log_messages:
+            log.info("asked", text="\n".join(texts))
 
     def caller(self, request: web.Request) -> Caller:
         """Tell who a request speaks for; raise the 401 that says why not."""

@@ -215,7 +215,7 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", _choice("debug", "info", "warning", "error"), "Least important level that is logged."
     )
-    log_messages: bool = _setting(False, _FLAG, "1: the text of messages is logged too.")
+    log_messages: bool = _setting(False, _FLAG, "1: the text of requests is logged too.")
     event_loop: Literal["uvloop", "asyncio"] = _setting(
         "uvloop", _choice("uvloop", "asyncio"), "Event loop; `asyncio` is Python's own, slower one."
     )

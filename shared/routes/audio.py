@@ -29,6 +29,7 @@ async def speech(request: web.Request) -> web.StreamResponse:
     async with service.running():
         caller = service.caller(request)
         ask = await parse_body(request, read_speech)
+        service.log_text((ask.input,))
         audio.check_format(ask.response_format)
         speaker: Speaks = _provider(service)
         speaker.check_speech(ask)

@@ -47,6 +47,7 @@ async def _read(service: Service, request: web.Request) -> Asked:
     """Refuse what is not in order before an account is asked for."""
     caller = service.caller(request)
     ask = await parse_body(request, read_chat)
+    service.log_text(text for message in ask.messages for text in message.texts)
     provider = service.provider
     ask.model = ask.model or provider.default_model
     ask.conversation, ask.keep, owner_known = await service.continued(ask.conversation_id, caller)

@@ -23,6 +23,7 @@ async def images(request: web.Request) -> web.Response:
     async with service.running():
         caller = service.caller(request)
         ask = await parse_body(request, read_image)
+        service.log_text((ask.prompt,))
         tries = service.tries(caller)
         pictures: list[Picture] = []
         while len(pictures) < ask.n:

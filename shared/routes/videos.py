@@ -21,6 +21,7 @@ async def videos(request: web.Request) -> web.Response:
     async with service.running():
         caller = service.caller(request)
         ask = await parse_body(request, read_video)
+        service.log_text((ask.prompt,))
         _filmer(service).check_film(ask)
         ask.conversation, _, owner_known = await service.continued(ask.conversation_id, caller)
         ask.keep = service.settings.keep_conversations

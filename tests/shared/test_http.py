@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import structlog
 
 from shared.terms import Credential
 from tests.shared.toy import Toy, ask, asks, toy
@@ -211,6 +212,28 @@ async def test_a_site_without_attachments_refuses_them_wherever_they_stand(
         assert (told.status, told.code, world.asked) == (400, "request_refused", [])
         messages[at]["content"] = "hi"
         assert (await ask(house, {"messages": messages}, "t1")).status == 200
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_the_text_of_requests_is_logged_only_when_asked_for(asked: bool) -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with toy(LOG_MESSAGES="1" if asked else "0") as (world, house):
+            world.play(refuses("ContentBlocked", message="MYTEXT is forbidden"), token="t2")
+            for path, body, token in (
+                ("/v1/chat/completions", asks(messages=[{"role": "user", "content": "MYTEXT 1"}]), "t1"),
+                ("/v1/chat/completions", asks(True, messages=[{"role": "user", "content": "MYTEXT 2"}]), "t2"),
+                ("/v1/images/generations", {"prompt": "MYTEXT 3"}, "t1"),
+                ("/v1/videos/generations", {"prompt": "MYTEXT 4"}, "t1"),
+            ):
+                await ask(house, body, token, path)
+    assert [line["text"] for line in lines if "MYTEXT" in str(line)] == [f"MYTEXT {n}" for n in range(1, 5)] * asked
+
+
+async def test_a_token_that_the_site_quotes_is_not_told() -> None:
+    async with toy(API_KEYS="key-one", ACCOUNTS="secret-account") as (world, house):
+        world.play(refuses("RequestRefused", message="The site says: bad token secret-account"))
+        told = await ask(house, token="key-one")
+        assert (told.status, told.json["error"]["message"]) == (400, "The site says: bad token [redacted]")
 
 
 @pytest.mark.parametrize("token", ["a\r\nb: c", "\ud800", "é", "\x7f"])

@@ -305,11 +305,6 @@ def test_uncaught_exceptions_are_logged() -> None:
     assert [line["exception"].splitlines()[-1] for line in log.lines] == ["ValueError: token=[redacted]"] * 2
 
 
-def test_message_text_is_logged_only_when_asked_for() -> None:
-    assert logs.message_text(Settings(), "a secret of mine") is None
-    assert logs.message_text(Settings(log_messages=True), "a secret of mine") == "a secret of mine"
-
-
 def test_the_log_loads_nothing_large() -> None:
     code = "import sys, shared.logs; print([name for name in ('rich', 'twisted') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -343,7 +343,7 @@ async def test_a_deletion_is_tried_again_only_when_it_failed(world: World) -> No
 
 
 async def test_a_picture_without_words(world: World) -> None:
-    told = await world.both(with_file("")[1:])
+    told = await world.whole(with_file("")[1:])
     assert "1 个文件" in told.content
     assert not any("msgContent" in form for form in world.fields())
 
