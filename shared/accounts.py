@@ -12,13 +12,16 @@ from attrs import define, field, frozen
 
 from shared import errors
 from shared.common.contract import ADDRESS, Alone, Changed, Common, Cooldown, News
+from shared.logs import get_logger
 from shared.metrics import Metrics
 from shared.openai.errors import NoToken
 from shared.redaction import protect
 from shared.sessions import Exchange, Sessions
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 from shared.slots import Slots
 from shared.terms import C, Conversation, Credential, S, Session
+
+log = get_logger(__name__)
 
 ADDRESS_PAUSE = 300.0
 """Seconds without requests after a limit of the exit address that names none: what users of such sites found."""
@@ -154,6 +157,18 @@ class Accounts:
             if any(hmac.compare_digest(_bytes(key), _bytes(known)) for known in self._settings.api_keys):
                 return Caller(self._parse(self._settings.accounts), _digest(key))
         raise NoToken("This service takes its API keys only, and this is none of them.")
+
+    def check_own(self) -> None:
+        """Raise `SettingsError` when none of the server's own accounts can be one; say how many of them cannot."""
+        own = self._settings.accounts
+        if not own:
+            return
+        try:
+            left = len(own) - len(self._parse(own))
+        except errors.AccountExpired:
+            raise SettingsError("ACCOUNTS holds no token of this site.") from None
+        if left:
+            log.warning("accounts_left_out", count=left)
 
     def account(self, token: str) -> Account[Any, Any]:
         """Take one token as an account; raise `AccountExpired` when it is malformed."""

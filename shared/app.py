@@ -83,12 +83,13 @@ async def serve(app: web.Application, settings: Settings) -> None:
     """Listen, wait for the signal, drain, and stop. A second signal cuts what still runs."""
     service = app[SERVICE]
     runner = Runner(app)
-    await runner.setup()
     try:
+        await runner.setup()
         await web.TCPSite(runner, settings.host, settings.port).start()
-    except OSError as error:
+    except (SettingsError, OSError, UnicodeError) as error:
         await runner.cleanup()
-        sys.exit(f"{service.provider.name}: cannot listen: {error.strerror}")
+        why = error if isinstance(error, SettingsError) else f"cannot listen: {getattr(error, 'strerror', error)}"
+        sys.exit(f"{service.provider.name}: {why}")
     # What start-up made stays: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()

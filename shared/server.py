@@ -1,5 +1,6 @@
 """How an application is served, and what becomes of what a client sends that is no request."""
 
+import socket
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
@@ -22,6 +23,9 @@ SERVER: Mapping[str, Any] = {
     "max_field_size": HEAD_LIMIT,
 }
 """What aiohttp is told."""
+
+SEND_TIMEOUT = 120.0
+"""Seconds in which a client must have taken something of what it was sent."""
 
 SHUTDOWN_TIMEOUT = 1.0
 """Seconds for connections to end, after a drain has ended what they were for."""
@@ -77,6 +81,14 @@ class _Connection(web.RequestHandler):
             log.info("malformed_request", reason=type(error).__name__)
         else:
             super().log_exception(*args, **kw)
+
+
+def end_when_unread(request: web.BaseRequest) -> None:
+    """Have the connection of a client that reads nothing for `SEND_TIMEOUT` ended, as its event streams are."""
+    sock = None if request.transport is None else request.transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, option, int(SEND_TIMEOUT * 1000))
 
 
 def error_response(error: ApiError) -> web.Response:

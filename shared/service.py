@@ -71,8 +71,9 @@ class Service:
         self.metrics.watch_accounts(self.accounts.slots.states)
 
     async def start(self) -> None:
-        """Open what needs the running loop."""
+        """Open what needs the running loop; raise `SettingsError` for what a setting cannot be used for."""
         self._newest.load()
+        self.accounts.check_own()
         await self.common.start(self.accounts.hear)
         await self.upstream.start()
         await self.fetcher.start()

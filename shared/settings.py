@@ -1,5 +1,7 @@
 """Every environment variable, as data: one line for each, read and checked once, at the start."""
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -67,15 +69,23 @@ def _address(*schemes: str) -> _Kind:
     return _Kind("an address such as " + " or ".join(f"{s}://host:port" for s in schemes), parse)
 
 
-_REDIS_OPTIONS = {"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
+_DB = {"db": re.compile("[0-9]{1,5}")}
+_TLS = {
+    **dict.fromkeys(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), re.compile(".+")),
+    "ssl_cert_reqs": re.compile("none|optional|required"),
+    "ssl_check_hostname": re.compile("true|false", re.IGNORECASE),
+}
+_REDIS_OPTIONS: Mapping[str, Mapping[str, re.Pattern[str]]] = {"redis": _DB, "unix": _DB, "rediss": {**_DB, **_TLS}}
+"""By scheme, the options that the address may have, and their values."""
 
 
 def _parse_redis(text: str) -> str:
     parts = urlsplit(text)
     place = parts.path if parts.scheme == "unix" else parts.hostname
+    taken = _REDIS_OPTIONS[parts.scheme]
     options = parse_qs(parts.query, strict_parsing=bool(parts.query))
-    known = options.keys() <= _REDIS_OPTIONS and all(map(str.isdigit, options.get("db", ())))
-    if parts.scheme not in ("redis", "rediss", "unix") or not place or not known or parts.port == 0 or " " in text:
+    known = all(name in taken and taken[name].fullmatch(value) for name, (value,) in options.items())
+    if not place or not known or parts.port == 0 or " " in text:
         raise ValueError
     return text
 
@@ -94,7 +104,15 @@ def _parse_object(text: str) -> dict[str, Any]:
 
 def _parse_mapping(text: str) -> dict[str, str]:
     value = _parse_object(text)
-    if not all(isinstance(item, str) for item in value.values()):
+    # Most are headers, or fields of an address: no line may end in them.
+    if not all(isinstance(item, str) and item.isprintable() for pair in value.items() for item in pair):
+        raise ValueError
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
         raise ValueError
     return value
 
@@ -122,7 +140,7 @@ _TEXT = _Kind("text", str)
 _FLAG = _Kind("1 or 0", _parse_flag)
 _REDIS = _Kind("an address such as redis://host:6379/0, rediss://host:6379/0 or unix:///path", _parse_redis)
 _LIST = _Kind("a list, separated by commas", _parse_list)
-_MAPPING = _Kind("a JSON object whose values are strings", _parse_mapping)
+_MAPPING = _Kind("a JSON object whose values are strings of one line", _parse_mapping)
 _OBJECT = _Kind("a JSON object", _parse_object)
 
 
@@ -249,7 +267,12 @@ def read_site(site_type: type[SiteT], environ: Mapping[str, str], provider: str)
         found = _find(environ, names, secret=False)
         if found is not None:
             values[item.name] = make(_parse(*found, kind))
-    return site_type(**values)
+    site = site_type(**values)
+    for item in attrs.fields(site_type):
+        if item.name.endswith("base") and urlsplit(getattr(site, item.name)).hostname not in site.hosts:
+            name = f"{_prefix(provider)}{item.name.upper()}"
+            raise SettingsError(f"{name} takes an address of one of {_prefix(provider)}HOSTS.")
+    return site
 
 
 def describe() -> list[tuple[str, str, str]]:
@@ -260,7 +283,7 @@ def describe() -> list[tuple[str, str, str]]:
 _KINDS: dict[Any, tuple[_Kind, Callable[[Any], Any]]] = {
     str: (_TEXT, str),
     int: (_Kind("a whole number", int), int),
-    float: (_Kind("a number", float), float),
+    float: (_Kind("a number", _finite), float),
     bool: (_FLAG, bool),
     tuple: (_LIST, tuple),
     frozenset: (_LIST, frozenset),
@@ -309,7 +332,7 @@ def _read_file(name: str, environ: Mapping[str, str]) -> str:
 def _parse(name: str, text: str, kind: _Kind) -> Any:
     try:
         return kind.parse(text)
-    except ValueError:
+    except (ValueError, KeyError):
         raise SettingsError(f"{name} takes {kind.takes}.") from None
 
 

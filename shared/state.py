@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from shared.logs import get_logger
+from shared.settings import SettingsError
 
 log = get_logger(__name__)
 
@@ -23,9 +24,17 @@ class CredentialFile:
         self._writing = asyncio.Lock()
 
     def load(self) -> None:
-        """Read the file; a missing one is empty, a broken one is said in the log and then replaced."""
-        if self._path is not None:
-            self._tokens = _read(self._path).get(self._service, {})
+        """Read the file; a missing one is empty, a broken one is said in the log and then replaced.
+
+        Raise `SettingsError` where none could be written.
+        """
+        if self._path is None:
+            return
+        try:
+            os.close(_locked(self._path))
+        except OSError as error:
+            raise SettingsError(f"STATE_FILE takes a file that can be written ({error.strerror}).") from None
+        self._tokens = _read(self._path).get(self._service, {})
 
     def get(self, digest: str) -> str | None:
         """Give the newest token of an account, None if it never changed."""
@@ -70,11 +79,17 @@ def _is_tokens(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(token, str) for token in value.values())
 
 
+def _locked(path: Path) -> int:
+    """Give the lock of the file: until it is closed, nobody else has it."""
+    lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 def _write(path: Path, service: str, tokens: dict[str, str]) -> None:
     """Replace the file in one step, readable by its owner alone, other services' part untouched."""
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    lock = _locked(path)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         state = _read(path) | {service: tokens}
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:

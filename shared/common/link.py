@@ -219,7 +219,8 @@ class Link:
         if not self._said_away:
             self._said_away = True
             words = str(error)[:WORDS_LIMIT] if isinstance(error, ResponseError) else ""
-            log.warning("redis_away", reason=type(error.__cause__ or error).__name__, said=words)
+            reason = error if isinstance(error, TimeoutError) else error.__cause__ or error
+            log.warning("redis_away", reason=type(reason).__name__, said=words)
 
 
 async def _closed(heard: PubSub) -> None:

@@ -16,6 +16,7 @@ from shared.openai.requests import SpeechRequest, TranscriptionRequest
 from shared.outputs import Stream, Work
 from shared.provider import Speaks, Transcribes
 from shared.routes.body import parse_body, read_form
+from shared.server import end_when_unread
 from shared.service import SERVICE, Service
 from shared.tries import Tries
 
@@ -101,6 +102,7 @@ class _Spoken:
         ended = False
         try:
             await self._response.prepare(self._request)
+            end_when_unread(self._request)
             await self._response.write(first)
             async for part in parts:
                 await self._response.write(_sound(part))

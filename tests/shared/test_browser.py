@@ -33,6 +33,7 @@ def test_headers_and_their_order() -> None:
 
 
 def test_what_sites_have_in_common_can_be_set() -> None:
-    environ = {"TOY_SEC_CH_UA_PLATFORM": '"Linux"', "TOY_EXTRA_HEADERS": '{"X-A": "b"}', "TOY_BASE": "https://b"}
+    environ = {"TOY_SEC_CH_UA_PLATFORM": '"Linux"', "TOY_EXTRA_HEADERS": '{"X-A": "b"}'}
+    environ |= {"TOY_BASE": "https://b", "TOY_HOSTS": "b"}
     site = read_site(ToySite, environ, "toy")
     assert (site.sec_ch_ua_platform, site.extra_headers, site.base) == ('"Linux"', {"X-A": "b"}, "https://b")

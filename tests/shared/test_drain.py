@@ -164,18 +164,47 @@ async def test_a_client_that_leaves_ends_the_call_to_the_site() -> None:
         assert [line["status"] for line in service.log if line["event"] == "answered"] == [499, 499]
 
 
+async def not_started(**environ: str) -> str:
+    """Start one that cannot; give the one line that it says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.shared.toy",
+        env={"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": "0", **environ},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 1
+    assert said.count(b"\n") == 1
+    return said.decode()
+
+
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 async def test_a_port_that_is_taken_is_said_in_one_line(loop: str) -> None:
     async with World().serve() as world, served(world) as first:
-        settings = {"HOST": "127.0.0.1", "PORT": first.url.rpartition(":")[2], "EVENT_LOOP": loop}
-        second = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.shared.toy",
-            env={"PATH": os.environ["PATH"], **settings},
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, said = await asyncio.wait_for(second.communicate(), 20)
-    assert second.returncode == 1
-    assert said.startswith(b"toy: cannot listen: ")
-    assert said.count(b"\n") == 1
+        said = await not_started(PORT=first.url.rpartition(":")[2], EVENT_LOOP=loop)
+    assert said.startswith("toy: cannot listen: ")
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"PORT": "http"}, "PORT takes a whole number"),
+        ({"HOST": "a" * 64}, "cannot listen: "),
+        ({"HOST": "a" * 64, "EVENT_LOOP": "asyncio"}, "cannot listen: "),
+        ({"STATE_FILE": "/nowhere/state.json"}, "STATE_FILE takes a file that can be written"),
+        ({"API_KEYS": "key", "ACCOUNTS": "NO TOKEN!"}, "ACCOUNTS holds no token of this site."),
+    ],
+)
+async def test_what_cannot_be_started_is_said_in_one_line(environ: dict[str, str], said: str) -> None:
+    assert (await not_started(**environ)).startswith(f"toy: {said}")
+
+
+async def test_accounts_that_can_be_none_are_counted_at_the_start() -> None:
+    settings = {"API_KEYS": "key", "ACCOUNTS": "NO TOKEN!,t1"}
+    async with World().serve() as world, served(world, **settings) as service:
+        assert [line["count"] for line in service.log if line["event"] == "accounts_left_out"] == [1]
+        async with service.post(asks(), "key") as response:
+            assert response.status == 200
+        service.stop()
+        assert await service.ended() == 0

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import structlog
+from aiohttp import web
 
+from shared import server
 from tests.shared.toy import ask, toy
 
 SECRET = "SECRETDIARY"
@@ -86,3 +88,32 @@ async def test_an_encoded_body_is_read() -> None:
         status, _, told = last(await exchange(house.url, head + body))
         assert (status, told["object"]) == (200, "chat.completion")
         assert world.asked[-1][0] in ("chat", "forget")
+
+
+async def test_a_client_that_reads_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SEND_TIMEOUT", 0.3)
+    ended = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        server.end_when_unread(request)
+        try:
+            while True:
+                await response.write(bytes(2**20))
+        finally:
+            ended.set()
+
+    app = web.Application()
+    app.router.add_get("/", endless)
+    runner = server.Runner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        _, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+        writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        async with asyncio.timeout(20):
+            await ended.wait()
+        writer.close()
+    finally:
+        await runner.cleanup()

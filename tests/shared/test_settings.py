@@ -49,6 +49,7 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("redis_url", "redis://:fake-word@valkey.example:6379/1", "redis://:fake-word@valkey.example:6379/1"),
         ("redis_url", "rediss://valkey.example?ssl_ca_certs=/ca.pem", "rediss://valkey.example?ssl_ca_certs=/ca.pem"),
         ("redis_url", "unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("redis_url", "rediss://h?ssl_cert_reqs=none&db=2", "rediss://h?ssl_cert_reqs=none&db=2"),
         ("drain_timeout", "5", 5.0),
         ("log_level", "DEBUG", "debug"),
         ("log_messages", "yes", True),
@@ -86,6 +87,10 @@ def test_every_variable_is_read_in_its_type(name: str, text: str, value: Any) ->
         ("REDIS_URL", "redis://valkey.example?speed=1", "an address"),
         ("REDIS_URL", "redis://valkey.example?db", "an address"),
         ("REDIS_URL", "unix://", "an address"),
+        ("REDIS_URL", "redis://valkey.example?db=²", "an address"),
+        ("REDIS_URL", "redis://valkey.example?db=1&db=2", "an address"),
+        ("REDIS_URL", "redis://valkey.example?ssl_ca_certs=/ca.pem", "an address"),
+        ("REDIS_URL", "rediss://valkey.example?ssl_cert_reqs=maybe", "an address"),
         ("REDIS_URL", "unix:///run/redis.sock?db=x", "an address"),
         ("UPSTREAM_GATEWAY", "relay.example", "an address such as http://host:port"),
         ("UPSTREAM_GATEWAY", "ftp://relay.example", "an address"),
@@ -202,6 +207,7 @@ def test_the_described_defaults_are_what_is_read() -> None:
 @frozen
 class FakeSite(Site):
     hosts: frozenset[str] = frozenset({"fake.example"})
+    base: str = "https://fake.example"
     sign_secret: str = "obviously-fake"
     version: int = 3
     factor: float = 0.5
@@ -221,7 +227,8 @@ def test_a_site_has_its_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("hosts", "a.example, b.example", frozenset({"a.example", "b.example"})),
+        ("hosts", "a.example, fake.example", frozenset({"a.example", "fake.example"})),
+        ("base", "https://fake.example/v2", "https://fake.example/v2"),
         ("sign_secret", "other", "other"),
         ("version", "-4", -4),
         ("factor", "1.5", 1.5),
@@ -249,9 +256,16 @@ def test_every_field_of_a_site_can_be_set(name: str, text: str, value: Any) -> N
         ("HEADERS", "X-App: 1"),
         ("HEADERS", '["X-App"]'),
         ("BODY", "[]"),
+        ("FACTOR", "nan"),
+        ("HEADERS", '{"X-App": "1\\nX-Other: 2"}'),
+        ("HEADERS", '{"X-App\\n": "1"}'),
+        ("BASE", "nonsense"),
+        ("BASE", "https://other.example"),
+        ("HOSTS", "other.example"),
         ("HEADERS", '{"X-App": 1}'),
     ],
 )
 def test_a_bad_field_of_a_site_is_named(name: str, text: str) -> None:
-    with pytest.raises(SettingsError, match=rf"^GLM_{name} takes "):
+    named = "BASE" if name == "HOSTS" else name
+    with pytest.raises(SettingsError, match=rf"^GLM_{named} takes "):
         read_site(FakeSite, {f"GLM_{name}": text}, "glm")

@@ -1,6 +1,7 @@
 """`STATE_FILE`: what must outlive a restart."""
 
 import asyncio
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import orjson
 import pytest
 import structlog
 
+from shared.settings import SettingsError
 from shared.state import CredentialFile
 
 
@@ -82,8 +84,19 @@ async def test_a_broken_file_is_said_and_replaced(tmp_path: Path, content: bytes
     assert opened(path).get("d") == "one"
 
 
-async def test_a_file_that_cannot_be_written_is_said_and_stops_nothing(tmp_path: Path) -> None:
-    file = opened(tmp_path / "missing" / "state.json")
+def test_a_file_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="STATE_FILE takes a file that can be written"):
+        opened(tmp_path / "missing" / "state.json")
+    (tmp_path / "folder.lock").mkdir()
+    with pytest.raises(SettingsError):
+        opened(tmp_path / "folder")
+
+
+async def test_a_file_that_can_no_longer_be_written_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    file = opened(folder / "state.json")
+    shutil.rmtree(folder)
     with structlog.testing.capture_logs() as logs:
         await file.put("d", "one")
     assert [line["event"] for line in logs] == ["state_file_not_written"]
