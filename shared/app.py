@@ -85,11 +85,13 @@ async def serve(app: web.Application, settings: Settings) -> None:
     runner = Runner(app)
     try:
         await runner.setup()
+    except SettingsError as error:
+        sys.exit(f"{service.provider.name}: {error}")
+    try:
         await web.TCPSite(runner, settings.host, settings.port).start()
-    except (SettingsError, OSError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         await runner.cleanup()
-        why = error if isinstance(error, SettingsError) else f"cannot listen: {getattr(error, 'strerror', error)}"
-        sys.exit(f"{service.provider.name}: {why}")
+        sys.exit(f"{service.provider.name}: cannot listen: {error}")
     # What start-up made stays: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()

@@ -39,7 +39,7 @@ class Runner(web.AppRunner):
     """Serves an application."""
 
     def __init__(self, app: web.Application) -> None:
-        super().__init__(app, shutdown_timeout=SHUTDOWN_TIMEOUT, **SERVER)
+        super().__init__(app, shutdown_timeout=SHUTDOWN_TIMEOUT)
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
@@ -62,11 +62,12 @@ class _Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
         """Answer what went wrong outside the application, and close the connection."""
-        if isinstance(exc, Exception) and not isinstance(exc, _MALFORMED):
-            error = told(exc, "")
-        else:
+        error: ApiError
+        if isinstance(exc, _MALFORMED):
             self.log_exception(exc_info=exc)
             error = BadRequest(NO_REQUEST)
+        else:
+            error = told(exc if isinstance(exc, Exception) else TimeoutError(), "")
         if request.writer.output_size > 0:
             raise ConnectionError("An answer has begun already.")
         response = error_response(error)

@@ -170,8 +170,9 @@ class Service:
     def cut(self) -> None:
         """End every running output now, each with an error."""
         now = asyncio.get_running_loop().time()
-        for limit in list(self._limits):
-            limit.reschedule(now)
+        # Once each: what is being cut may still write its error.
+        while self._limits:
+            self._limits.pop().reschedule(now)
 
     async def _until_idle(self, seconds: float) -> bool:
         try:

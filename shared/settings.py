@@ -1,6 +1,5 @@
 """Every environment variable, as data: one line for each, read and checked once, at the start."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -106,13 +105,6 @@ def _parse_mapping(text: str) -> dict[str, str]:
     value = _parse_object(text)
     # Most are headers, or fields of an address: no line may end in them.
     if not all(isinstance(item, str) and item.isprintable() for pair in value.items() for item in pair):
-        raise ValueError
-    return value
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
         raise ValueError
     return value
 
@@ -233,7 +225,7 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", _choice("debug", "info", "warning", "error"), "Least important level that is logged."
     )
-    log_messages: bool = _setting(False, _FLAG, "1: the text of requests is logged too.")
+    log_messages: bool = _setting(False, _FLAG, "1: the text of requests is logged too, at level `info`.")
     event_loop: Literal["uvloop", "asyncio"] = _setting(
         "uvloop", _choice("uvloop", "asyncio"), "Event loop; `asyncio` is Python's own, slower one."
     )
@@ -262,14 +254,17 @@ def read_site(site_type: type[SiteT], environ: Mapping[str, str], provider: str)
     hints = get_type_hints(site_type)
     values = {}
     for item in attrs.fields(site_type):
-        kind, make = _kind_of(hints[item.name])
+        kind, make = _kind_of(hints[item.name], _ends(item.name))
         names = (f"{_prefix(provider)}{item.name.upper()}", item.metadata.get("variable", ""))
         found = _find(environ, names, secret=False)
         if found is not None:
             values[item.name] = make(_parse(*found, kind))
-    site = site_type(**values)
+    try:
+        site = site_type(**values)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     for item in attrs.fields(site_type):
-        if item.name.endswith("base") and urlsplit(getattr(site, item.name)).hostname not in site.hosts:
+        if _ends(item.name) is _BASE and urlsplit(getattr(site, item.name)).hostname not in site.hosts:
             name = f"{_prefix(provider)}{item.name.upper()}"
             raise SettingsError(f"{name} takes an address of one of {_prefix(provider)}HOSTS.")
     return site
@@ -280,10 +275,31 @@ def describe() -> list[tuple[str, str, str]]:
     return [(item.name.upper(), _show(item.default), item.metadata["help"]) for item in attrs.fields(Settings)]
 
 
+def _parse_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError
+    return text
+
+
+def _parse_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError
+    return _parse_line(text)
+
+
+_LINE = _Kind("text of one line", _parse_line)
+_PATH = _Kind("a path that begins with /", _parse_path)
+_BASE = _address("https", "http")
+
+
+def _ends(name: str) -> _Kind:
+    """Tell by the end of its name what the text of a site's field is."""
+    return _PATH if name.endswith("_path") else _BASE if name.endswith("base") else _LINE
+
+
 _KINDS: dict[Any, tuple[_Kind, Callable[[Any], Any]]] = {
-    str: (_TEXT, str),
-    int: (_Kind("a whole number", int), int),
-    float: (_Kind("a number", _finite), float),
+    int: (_whole(0, 10**9), int),
+    float: (_number("a number", 0, 1e9, float), float),
     bool: (_FLAG, bool),
     tuple: (_LIST, tuple),
     frozenset: (_LIST, frozenset),
@@ -292,14 +308,16 @@ _KINDS: dict[Any, tuple[_Kind, Callable[[Any], Any]]] = {
 }
 
 
-def _kind_of(hint: Any) -> tuple[_Kind, Callable[[Any], Any]]:
-    """Tell how a field of this type is read, and what makes its value of what was read."""
+def _kind_of(hint: Any, text: _Kind) -> tuple[_Kind, Callable[[Any], Any]]:
+    """Tell how a field of this type, or of this kind of text, is read, and what makes its value of what was read."""
     origin = get_origin(hint)
+    if hint is str:
+        return text, str
     if origin is Literal:
         return _choice(*get_args(hint)), str
     if origin in (Union, UnionType):
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
-        return _kind_of(hint)
+        return _kind_of(hint, text)
     if origin in (dict, Mapping) and get_args(hint)[1] is Any:
         return _OBJECT, dict
     return _KINDS[origin or hint]

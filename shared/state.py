@@ -31,9 +31,13 @@ class CredentialFile:
         if self._path is None:
             return
         try:
-            os.close(_locked(self._path))
-        except OSError as error:
-            raise SettingsError(f"STATE_FILE takes a file that can be written ({error.strerror}).") from None
+            usable = self._path.name and not self._path.is_dir()
+            if usable:
+                os.close(_locked(self._path))
+        except OSError:
+            usable = False
+        if not usable:
+            raise SettingsError("STATE_FILE takes a file that can be written.")
         self._tokens = _read(self._path).get(self._service, {})
 
     def get(self, digest: str) -> str | None:

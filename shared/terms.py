@@ -1,4 +1,4 @@
-"""The words of the design that are plain values."""
+"""The words of this library that are plain values."""
 
 from collections.abc import Mapping
 from typing import TypeVar

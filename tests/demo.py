@@ -15,6 +15,7 @@ import aiohttp
 import openai
 from attrs import frozen
 
+from shared.settings import describe
 from tests.simulators import Gateway, discover
 
 SERVICES = Path(__file__).resolve().parent.parent / "services"
@@ -117,7 +118,7 @@ async def show(service: Running) -> list[str]:
 async def started(name: str, port: int, token: str, gateway: str) -> AsyncIterator[Running]:
     """Run `python -m services.<name>` until left; SIGTERM ends it, as it does in a container."""
     environ = {
-        **os.environ,
+        **_own_environment(),
         "PORT": str(port),
         "HOST": "127.0.0.1",
         "UPSTREAM_GATEWAY": gateway,
@@ -128,8 +129,25 @@ async def started(name: str, port: int, token: str, gateway: str) -> AsyncIterat
         url = f"http://127.0.0.1:{port}"
         yield Running(name, url, token, await _front_page(url))
     finally:
-        process.send_signal(signal.SIGTERM)
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
         await process.wait()
+
+
+def _own_environment() -> dict[str, str]:
+    """Give the environment without what is set for services of one's own: the demo uses none of it."""
+    shared = {name for name, _, _ in describe()}
+    prefixes = tuple(f"{name.upper()}_" for name in names())
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.removesuffix("_FILE") not in shared and name not in shared and not name.startswith(prefixes)
+    }
+
+
+def names() -> list[str]:
+    """Give the names of all services."""
+    return sorted(folder.name for folder in SERVICES.iterdir() if (folder / "__main__.py").exists())
 
 
 def _port(wanted: int) -> int:
@@ -161,12 +179,11 @@ async def demo(*, once: bool) -> int:
     for site in sites:
         site.pace = PACE
     tokens = {site.name: site.demo_tokens()[0] for site in sites}
-    names = sorted(folder.name for folder in SERVICES.iterdir() if (folder / "__main__.py").exists())
     async with AsyncExitStack() as stack:
         gateway = await stack.enter_async_context(Gateway.start(*sites))
         services = [
             await stack.enter_async_context(started(name, _port(FIRST_PORT + place), tokens[name], gateway.url))
-            for place, name in enumerate(names)
+            for place, name in enumerate(names())
         ]
         failed = [failure for service in services for failure in await show(service)]
         print("\nThe services stay up, over simulated sites. Try:" if not once else "\nAll shown.")

@@ -52,7 +52,7 @@ def problem(value: Any, status: int = 0, retry_after: float | None = None) -> Si
     kind = _BY_STATUS.get(code, UpstreamUnavailable if code >= _SERVER_ERROR else RequestRefused)
     words = [words for name in ("title", "detail") if isinstance(words := told.get(name), str)]
     text = one_line(" ".join(words))
-    message = f"The site says: {text}" if text else f"The site refused with status {code:g}."
+    message = f"The site says: {text}" if text else f"The site refused with status {code}."
     return kind(EXPIRED if kind is AccountExpired else message, retry_after=retry_after)
 
 

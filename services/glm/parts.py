@@ -63,7 +63,8 @@ class Item:
         name = TEXTS.get(self.kind)
         if name is None:
             kept = self.entries if settled else self.entries[: self.given]
-            return listed(self.kind, value, holder)[: len(kept)] == kept
+            now = listed(self.kind, value, holder)
+            return not now or now[: len(kept)] == kept
         text = value.get(name)
         return type(text) is not str or not text or text.startswith(self.tail, self.seen - len(self.tail))
 

@@ -14,7 +14,6 @@ from services.glm.reply import GlmDecoder
 from services.glm.session import GlmAccount, GlmLease, read_credential
 from services.glm.site import GlmSite
 from shared.accounts import Lease
-from shared.errors import RequestRefused
 from shared.openai.requests import ChatRequest, ImageRequest, VideoRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
@@ -103,10 +102,7 @@ class Glm(Provider[Credential, TokenSession]):
 
     async def check(self, account: GlmAccount) -> bool:
         """Exchange the token anew; what the site then gives is kept, since the old token may have ended by it."""
-        try:
-            await account.renew(self._calls.check)
-        except RequestRefused:
-            return False
+        await account.renew(self._calls.check)
         return True
 
     async def draw(self, request: ImageRequest, lease: Lease[Any, Any]) -> list[Picture]:

@@ -1,6 +1,6 @@
 """What chatglm.cn changes often: addresses, the sign secret, header values, assistant ids, modes.
 
-Every field can be set from the environment; lists and mappings are given as JSON.
+Every field can be set from the environment; lists are separated by commas, mappings are given as JSON.
 """
 
 from collections.abc import Mapping
@@ -55,6 +55,11 @@ class GlmSite(BrowserSite):
     """The same for the site's own choice of models, which its pages of 2026 send."""
     extra_body: Mapping[str, Any] = field(factory=dict)
     """Fields added to every chat body; those under `meta_data` are added to its `meta_data`."""
+
+    @extra_body.validator
+    def _check_extra_body(self, _: Any, value: Mapping[str, Any]) -> None:
+        if not isinstance(value.get("meta_data", {}), dict):
+            raise ValueError("GLM_EXTRA_BODY takes an object under `meta_data`.")  # noqa: TRY004 - as a wrong text does
 
     refresh_path: str = "/chatglm/user-api/user/refresh"
     chat_path: str = "/chatglm/backend-api/assistant/stream"

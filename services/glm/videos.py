@@ -15,13 +15,13 @@ from services.glm.refusals import EXPIRED, not_made
 from services.glm.session import GlmLease
 from shared.attachments import Attachment
 from shared.errors import (
-    AccountBarred,
+    AccountBusy,
     AccountExpired,
-    AddressLimited,
-    ContentBlocked,
+    AccountLimited,
     RequestRefused,
     SessionRefused,
     SiteError,
+    UpstreamUnavailable,
 )
 from shared.filetypes import safe_name, type_of
 from shared.openai.requests import VideoRequest
@@ -45,8 +45,11 @@ RUNNING = ("init", "processing")
 MISSED_CALLS = 5
 """Calls in a row that fail before a video is given up: the site goes on making it."""
 
-FINAL = (AccountBarred, AccountExpired, AddressLimited, ContentBlocked)
-"""Refusals that are not asked for twice."""
+PASSING = (AccountBusy, AccountLimited, UpstreamUnavailable)
+"""What such a call can meet and still succeed later."""
+
+LONGEST_PAUSE = 60.0
+"""Seconds the site may ask to be left alone for; what is to last longer is told at once."""
 
 T = TypeVar("T")
 
@@ -163,18 +166,17 @@ class Videos:
         while True:
             try:
                 return await self._calls.video(await lease.account.session(), method, path, body)
-            except FINAL:
-                raise
             except SessionRefused as error:
                 if renewed:
                     raise AccountExpired(EXPIRED) from error
                 renewed = True
                 lease.account.refuse_session()
-            except SiteError as error:
+            except PASSING as error:
                 missed += 1
-                if missed == MISSED_CALLS:
+                pause = max(self._calls.site.video_pause, error.retry_after or 0.0)
+                if missed == MISSED_CALLS or pause > LONGEST_PAUSE:
                     raise
-                await asyncio.sleep(max(self._calls.site.video_pause, error.retry_after or 0.0))
+                await asyncio.sleep(pause)
 
 
 def _written(value: Any) -> str:

@@ -204,7 +204,7 @@ class _Parts:
         if listed[: self._given] != self._listed[: self._given]:
             raise SiteError("The site replaced a part of a speech that had been sent on already.")
         for part, url in zip(listed, urls, strict=True):
-            if part not in self._fetched:
+            if part not in self._fetched or _failed(self._fetched[part]):
                 self._fetched[part] = asyncio.create_task(self._fetch(url))
                 self._fetched[part].add_done_callback(lambda _: self._news.set())
         self._listed = listed
@@ -233,6 +233,10 @@ class _Parts:
         for part in self._fetched.values():
             part.cancel()
         return self._fetched.values()
+
+
+def _failed(part: asyncio.Task[bytes]) -> bool:
+    return part.done() and (part.cancelled() or part.exception() is not None)
 
 
 async def _given(parts: _Parts, making: asyncio.Task[None], *, whole: bool) -> AsyncGenerator[bytes, None]:

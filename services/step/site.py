@@ -1,6 +1,6 @@
 """What the site changes often: its addresses, header values, the numbers of its models.
 
-Every field can be set from the environment; lists and mappings are given as JSON.
+Every field can be set from the environment; lists are separated by commas, mappings are given as JSON.
 """
 
 from collections.abc import Mapping

@@ -66,8 +66,8 @@ class NotFound(ApiError):
     type = "invalid_request_error"
     code = "not_found"
 
-    def __init__(self, message: str = "There is no such address here.") -> None:
-        super().__init__(message)
+    def __init__(self) -> None:
+        super().__init__("There is no such address here.")
 
 
 class ModelNotFound(ApiError):

@@ -135,8 +135,7 @@ async def _begun(output: Stream[AsyncIterator[bytes]]) -> tuple[AsyncIterator[by
     """Read up to the first part with sound in it; raise why there is none."""
     parts = output.value
     async for part in parts:
-        if sound := mp3.bare(part):
-            return parts, sound
+        return parts, _sound(part)
     raise SiteError("The site made a speech without any sound.")
 
 

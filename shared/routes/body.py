@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from email.message import Message
 from typing import TypeVar
 
 import aiohttp
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.helpers import parse_mimetype
 from aiohttp.http_exceptions import HttpProcessingError
 
 from shared.errors import AttachmentTooLarge
@@ -58,13 +58,14 @@ async def read_form(request: web.Request, upload: str, limit: int) -> tuple[dict
     if request.content_type != "multipart/form-data":
         raise BadRequest(NOT_A_FORM)
     body = await read_body(request)
-    # What stands before the first part would be read line by line, without a pause.
-    if not body.startswith(_delimiter(request)):
+    delimiter = f"--{parse_mimetype(request.headers['Content-Type']).parameters.get('boundary')}".encode()
+    # What stood before the first part would be read line by line, without a pause.
+    if not body.startswith((delimiter + b"\r\n", delimiter + b"\n")):
         raise BadRequest(NOT_A_FORM)
     fields: dict[str, str] = {}
     data, name = None, ""
-    reader = MultipartReader(request.headers, _content(body))
     try:
+        reader = MultipartReader(request.headers, _content(body))
         for _ in range(PARTS_MOST):
             if (part := await reader.next()) is None:
                 return fields, data, name
@@ -74,23 +75,18 @@ async def read_form(request: web.Request, upload: str, limit: int) -> tuple[dict
                 data, name = await _read_part(part, limit), part.filename
             else:
                 fields[part.name] = (await _read_part(part, FIELD_LIMIT)).decode("utf-8", "replace")
-    except (ValueError, KeyError, AssertionError, HttpProcessingError) as error:
+    except (ValueError, KeyError, AssertionError, RuntimeError, HttpProcessingError) as error:
         raise BadRequest(NOT_A_FORM) from error
     raise BadRequest(NOT_A_FORM)
 
 
-def _delimiter(request: web.Request) -> bytes:
-    """Give what every part of a form begins with, and nothing else in it."""
-    head = Message()
-    head["Content-Type"] = request.headers["Content-Type"]
-    return b"--" + (head.get_boundary() or "\n").encode("utf-8", "surrogateescape")
-
-
 def _content(body: bytes) -> aiohttp.StreamReader:
-    """Give a body that is there as one that is read."""
+    """Give a body that is there as one that is read, all of it at once."""
     loop = asyncio.get_running_loop()
-    content = aiohttp.StreamReader(BaseProtocol(loop), LARGE, loop=loop)
-    content.feed_data(body)
+    content = aiohttp.StreamReader(BaseProtocol(loop), len(body), loop=loop)
+    # In pieces: what is read too far is put back before the rest of its piece, which is copied for it.
+    for start in range(0, len(body), PIECE):
+        content.feed_data(body[start : start + PIECE])
     content.feed_eof()
     return content
 

@@ -1,6 +1,7 @@
 """The only HTTP client towards the sites: their hosts, time-outs, proxy and gateway."""
 
 import asyncio
+import re
 import string
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import lru_cache
@@ -41,6 +42,7 @@ ROUTES_MOST = 256
 T = TypeVar("T")
 
 READ_SIZE = 64 * 1024
+_SECONDS = re.compile("[0-9]{1,7}")
 _CONNECT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 _AUTOMATIC_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
@@ -58,7 +60,7 @@ class Answer:
     def retry_after(self) -> float | None:
         """The `Retry-After` header, in seconds; the form with a date is not read."""
         value = self.headers.get("Retry-After", "")
-        return float(value) if value.isascii() and value.isdigit() else None
+        return float(value) if _SECONDS.fullmatch(value) else None
 
     def json(self) -> Any:
         """Read the body as JSON; raise `UpstreamUnavailable` when it is something else (a page, mostly)."""
@@ -226,7 +228,7 @@ class Upstream:
 
     def stream(
         self, method: str, url: str, *, kind: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> "Streaming":
+    ) -> Streaming:
         """Call and give the reply once its head is there, whatever its status; the call ends with the context."""
         request = self._counted(kind, HEAD_TIMEOUT, self._request(method, url, headers, body))
         return Streaming(request, self._settings.upstream_idle_timeout)

@@ -13,7 +13,10 @@ import aiohttp
 import pytest
 from attrs import define
 
-from tests.shared.toy import asks, events, text_of
+from shared.openai.errors import Draining
+from shared.service import Service
+from shared.settings import Settings
+from tests.shared.toy import Toy, ToySite, asks, events, text_of
 from tests.shared.toysite import HELLO, Scene, World
 
 
@@ -103,6 +106,28 @@ async def test_streams_finish_and_nothing_is_left(loop: str) -> None:
 def request(service: Process, body: Any, token: str) -> dict[str, Any]:
     url = f"{service.url}/v1/chat/completions"
     return {"url": url, "json": body, "headers": {"Authorization": f"Bearer {token}"}}
+
+
+async def test_what_is_being_cut_is_cut_once() -> None:
+    service = Service(Toy, ToySite(), Settings())
+    ending = asyncio.Event()
+
+    async def cut_slowly() -> None:
+        async with service.cuttable():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await ending.wait()
+
+    running = asyncio.create_task(cut_slowly())
+    await asyncio.sleep(0)
+    for _ in range(3):
+        service.cut()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    ending.set()
+    with pytest.raises(Draining):
+        await running
 
 
 @pytest.mark.parametrize("cut", ["time-out", "second signal"])

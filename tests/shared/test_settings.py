@@ -209,6 +209,7 @@ class FakeSite(Site):
     hosts: frozenset[str] = frozenset({"fake.example"})
     base: str = "https://fake.example"
     sign_secret: str = "obviously-fake"
+    chat_path: str = "/chat"
     version: int = 3
     factor: float = 0.5
     strict: bool = False
@@ -230,7 +231,8 @@ def test_a_site_has_its_defaults() -> None:
         ("hosts", "a.example, fake.example", frozenset({"a.example", "fake.example"})),
         ("base", "https://fake.example/v2", "https://fake.example/v2"),
         ("sign_secret", "other", "other"),
-        ("version", "-4", -4),
+        ("chat_path", "/v2/chat", "/v2/chat"),
+        ("version", "4", 4),
         ("factor", "1.5", 1.5),
         ("strict", "1", True),
         ("dialect", "old", "old"),
@@ -257,9 +259,17 @@ def test_every_field_of_a_site_can_be_set(name: str, text: str, value: Any) -> N
         ("HEADERS", '["X-App"]'),
         ("BODY", "[]"),
         ("FACTOR", "nan"),
+        ("FACTOR", "-1"),
+        ("VERSION", "-4"),
+        ("SIGN_SECRET", "a\nb"),
+        ("CHAT_PATH", "chat"),
+        ("CHAT_PATH", "/chat\x00"),
         ("HEADERS", '{"X-App": "1\\nX-Other: 2"}'),
         ("HEADERS", '{"X-App\\n": "1"}'),
         ("BASE", "nonsense"),
+        ("BASE", "https://[fake"),
+        ("BASE", "ftp://fake.example"),
+        ("BASE", "https://fake.example:99999"),
         ("BASE", "https://other.example"),
         ("HOSTS", "other.example"),
         ("HEADERS", '{"X-App": 1}'),

@@ -90,6 +90,9 @@ def test_a_file_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.lock").mkdir()
     with pytest.raises(SettingsError):
         opened(tmp_path / "folder")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(SettingsError):
+        opened(tmp_path / "directory")
 
 
 async def test_a_file_that_can_no_longer_be_written_is_said_and_stops_nothing(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class TestService:
         host = min(site_type().hosts)  # type: ignore[call-arg]
         for field in attrs.fields(site_type):
             if field.type is str or field.type == "str":
-                changed = f"https://{host}/changed" if field.name.endswith("base") else "changed"
+                changed = {"path": "/changed", "base": f"https://{host}"}.get(field.name[-4:], "changed")
                 site = read_site(site_type, {f"{name.upper()}_{field.name.upper()}": changed}, name)
                 assert getattr(site, field.name) == changed
 

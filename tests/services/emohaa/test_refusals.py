@@ -31,6 +31,7 @@ REFUSED: list[tuple[Answer, type[SiteError]]] = [
     (answer(error(401)), AccountExpired),
     (answer(error(401.0)), AccountExpired),
     (answer({"status": 401}), AccountExpired),
+    (answer(b'{"status": 1%b}' % (b"0" * 400)), UpstreamUnavailable),
     (answer({"title": "Unauthorized"}, 401), AccountExpired),
     (answer(b"", 401), AccountExpired),
     (answer(b"denied", 401), AccountExpired),
@@ -112,7 +113,10 @@ def test_an_expired_token_says_what_to_do() -> None:
     assert "log in" in refusal(answer(error(401, "Unauthorized", "eyJ.secret"))).message
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("30", 30.0), ("", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("30", 30.0), ("", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("9" * 400, None), ("-1", None), ("²", None)],
+)
 def test_how_long_a_limit_lasts(header: str, seconds: float | None) -> None:
     assert refusal(answer(error(429), 429, Retry_After=header)).retry_after == seconds
 

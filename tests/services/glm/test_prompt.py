@@ -11,6 +11,7 @@ from services.glm.prompt import (
 )
 from services.glm.site import GlmSite
 from shared.openai.messages import FilePart, Message, TextPart
+from shared.settings import SettingsError, read_site
 from shared.terms import Conversation
 
 SITE = GlmSite()
@@ -187,3 +188,8 @@ def test_what_the_site_changes_is_data() -> None:
     assert body["meta_data"]["selected_model"] == "glm-5.3"
     assert body["meta_data"]["chat_mode"] == "thinking"
     assert body["meta_data"]["cogview"] == {"rm_label_watermark": False}
+
+
+def test_extra_fields_that_cannot_be_added_are_refused() -> None:
+    with pytest.raises(SettingsError, match="GLM_EXTRA_BODY takes an object under `meta_data`"):
+        read_site(GlmSite, {"GLM_EXTRA_BODY": '{"meta_data": 5}'}, "glm")

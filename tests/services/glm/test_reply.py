@@ -881,3 +881,14 @@ def test_work_for_a_frame_does_not_grow_with_the_text(monkeypatch: pytest.Monkey
     for more in range(200):
         decoder.feed(SseFrame("", message(part("a", item("text", "好" * 50_000 + "字" * more)))))
     assert looked_at == [50_000, *[1] * 199]
+
+
+@pytest.mark.parametrize("name", ["n", None])
+def test_a_source_list_that_is_not_sent_again_is_no_other_part(name: str | None) -> None:
+    sources = {"metadata_list": [{"url": "https://s/1", "title": "t"}]}
+    frames = [
+        message(part(name, item("quote_result", {}), item("text", "今天晴"), meta=sources)),
+        message(part(name, item("quote_result", {}), item("text", "今天晴，明天雨"))),
+        FINISH,
+    ]
+    assert written(decode(frames)) == "{1}今天晴，明天雨"

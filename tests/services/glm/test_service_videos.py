@@ -305,7 +305,7 @@ LASTING = [
     (access_refused(), 2, 401, "invalid_api_key"),
     (Reply({"message": "账号已被封禁", "status": 20}), 1, 403, "account_barred"),
     (Reply({"message": "code: 40102", "status": 401}, 401), 1, 401, "invalid_api_key"),
-    (Reply({"message": "no", "status": 20}), videos.MISSED_CALLS, 400, "request_refused"),
+    (Reply({"message": "no", "status": 20}), 1, 400, "request_refused"),
     (Reply({"message": "违规", "status": 20}), 1, 400, "content_filter"),
 ]
 
@@ -340,11 +340,16 @@ async def test_there_is_no_pause_after_the_last_look(monkeypatch: pytest.MonkeyP
         await records_deleted(world)
 
 
-async def test_a_limit_that_says_how_long_is_waited_for() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "status", "code"), [("50", 502, "upstream_error"), ("3600", 429, "rate_limit_exceeded")]
+)
+async def test_a_limit_that_says_how_long_is_waited_for_unless_it_is_too_long(
+    seconds: str, status: int, code: str
+) -> None:
     async with World.start(GLM_VIDEO_PAUSE="0", GLM_VIDEO_LIMIT="0.3") as world:
-        world.site.script("video_status", Reply({"message": "no"}, 429, headers=(("Retry-After", "3600"),)))
+        world.site.script("video_status", Reply({"message": "no"}, 429, headers=(("Retry-After", seconds),)))
         told = await world.request(PATH, CAT)
-        assert (told.status, told.error["code"]) == (502, "upstream_error")
+        assert (told.status, told.error["code"]) == (status, code)
         assert len(world.site.calls_of("video_status")) == 1
         await records_deleted(world)
 
