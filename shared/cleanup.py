@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from shared.accounts import Account
-from shared.errors import ConversationUnknown, SessionRefused, SiteError
+from shared.errors import ConversationUnknown, RequestRefused, SessionRefused, SiteError
 from shared.logs import get_logger
 from shared.metrics import Metrics
 from shared.outputs import Output
@@ -74,9 +74,11 @@ class Cleanup:
 
     async def _finish(self, output: Output[Any], keep: bool) -> None:
         await self._told(output.close())
-        conversation = output.lease.conversation
-        if conversation is not None and not keep:
-            await self._forget(conversation, output.lease.account)
+        lease = output.lease
+        # The answer is not kept as long as its conversation may take to be deleted.
+        del output
+        if lease.conversation is not None and not keep:
+            await self._forget(lease.conversation, lease.account)
 
     async def _forget(self, conversation: Conversation, account: Account[Any, Any]) -> None:
         """Delete, trying again after a while."""
@@ -103,7 +105,8 @@ class Cleanup:
             except SiteError as error:
                 log.warning("conversation_not_deleted", account=account.key, reason=error.code)
                 self._metrics.cleanup("failed")
-                return False
+                # What the site does not want, it will not want a second time.
+                return isinstance(error, RequestRefused)
             except Exception:
                 log.exception("cleanup_failed")
                 self._metrics.cleanup("error")

@@ -4,6 +4,7 @@ import asyncio
 from bisect import insort
 from collections.abc import Callable, Collection, Mapping
 from itertools import islice
+from math import inf
 
 from attrs import define, field
 
@@ -37,7 +38,7 @@ class Slot:
     resting_until: float = 0.0
     off_until: float = 0.0
     elsewhere_until: float = 0.0
-    refused_at: float = float("-inf")
+    refused_at: float = -inf
     refusal: SiteError | None = None
     busy_in_a_row: int = 0
 
@@ -57,13 +58,13 @@ class Slot:
     def next_change(self, now: float) -> float:
         """Tell when it may become fit by itself (loop time; infinite if it is so already)."""
         moments = (self.resting_until, self.elsewhere_until, self.off_until, self.refused_at + REFUSED_PAUSE)
-        return min((moment for moment in moments if moment > now), default=float("inf"))
+        return min((moment for moment in moments if moment > now), default=inf)
 
 
 @define(eq=False)
 class _Waiter:
     turn: int
-    candidates: Collection[str]
+    candidates: tuple[str, ...]
     granted: asyncio.Future[str] = field(factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -81,6 +82,7 @@ class Slots:
         self._grants = 0
         self._turns = 0
         self._wake: asyncio.TimerHandle | None = None
+        self._wake_at = inf
         self._closed: Callable[[], Exception] | None = None
 
     def turn(self) -> int:
@@ -94,14 +96,16 @@ class Slots:
         Raise the weightiest refusal of the candidates when all are off and were tried a moment ago, `AccountBusy`
         when the wait is over, and what `close` was given.
         """
-        if not self._waiters:
-            account, _ = self._choose(candidates)
-            if account is not None:
-                return self._take(account)
-        waiter = _Waiter(turn, candidates)
-        insort(self._waiters, waiter, key=_turn_of)
-        try:
+        if self._wake_at <= self._now():
             self._grant()
+        # Who waits already can have none of what is free now.
+        account, again = self._choose(candidates)
+        if account is not None:
+            return self._take(account)
+        waiter = _Waiter(turn, self._shared(tuple(candidates)))
+        insort(self._waiters, waiter, key=_turn_of)
+        self._wake_by(again)
+        try:
             async with asyncio.timeout(wait):
                 return await waiter.granted
         except BaseException as error:
@@ -191,13 +195,14 @@ class Slots:
 
     def _grant(self) -> None:
         """Serve the waiters in order, and set the clock for the next moment in which that may change."""
-        if self._wake is not None:
-            self._wake.cancel()
-            self._wake = None
         left: list[_Waiter] = []
-        wake = float("inf")
+        # By the candidates, which many waiters share: where nothing is free for one, it is so for all of them.
+        nothing: dict[int, float] = {}
         for waiter in self._waiters:
             if waiter.granted.done():
+                continue
+            if id(waiter.candidates) in nothing:
+                left.append(waiter)
                 continue
             try:
                 account, again = self._choose(waiter.candidates)
@@ -208,10 +213,24 @@ class Slots:
                 waiter.granted.set_result(self._take(account))
             else:
                 left.append(waiter)
-                wake = min(wake, again)
+                nothing[id(waiter.candidates)] = again
         self._waiters = left
-        if wake < float("inf"):
-            self._wake = asyncio.get_running_loop().call_at(wake, self._grant)
+        self._wake_at = inf
+        self._wake_by(min(nothing.values(), default=inf))
+
+    def _wake_by(self, moment: float) -> None:
+        """Set the clock to grant at a moment, unless it is set to an earlier one."""
+        if moment >= self._wake_at:
+            return
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake_at = moment
+        self._wake = asyncio.get_running_loop().call_at(moment, self._grant)
+
+    def _shared(self, candidates: tuple[str, ...]) -> tuple[str, ...]:
+        """Give the same candidates as the last waiter has, if they are the same: with API keys all are."""
+        last = self._waiters[-1].candidates if self._waiters else ()
+        return last if last == candidates else candidates
 
     def _choose(self, candidates: Collection[str]) -> tuple[str | None, float]:
         """Give the account to run on, or None and when (loop time, infinite if only a release helps) to look again.
@@ -231,7 +250,7 @@ class Slots:
         free = [a for a in able if slots[a].running < self._size and slots[a].rests_until <= now]
         if not free:
             rests = [slot.next_change(now) for slot in slots.values() if slot.running < self._size]
-            return None, min(rests, default=float("inf"))
+            return None, min(rests, default=inf)
         return min(free, key=lambda account: slots[account].used), now
 
     def _take(self, account: str) -> str:

@@ -118,6 +118,7 @@ class Streamed:
             lambda lease: Stream(lease, self._service.provider.chat(self._asked.chat, lease)), self._commit
         )
         note_account(output.lease.account)
+        kept = await _keep(self._service, self._asked, output)
         ended = False
         try:
             data = await self._relay(reply, rendering, chunks, data)
@@ -128,7 +129,8 @@ class Streamed:
             raise
         finally:
             if not ended:
-                self._service.cleanup.abandon(output, keep=self._asked.chat.keep)
+                # One that nobody is known to own is deleted: anybody could go on with it.
+                self._service.cleanup.abandon(output, keep=kept)
         await _end(self._service, self._asked, output)
         await self._down.end(data + chunks.finish(reason, _conversation_id(self._service, output)))
 
@@ -175,10 +177,17 @@ class Streamed:
 
 async def _end(service: Service, asked: Asked, output: Stream[Reply]) -> None:
     """The site has said all: hand over to clean-up, or remember whose conversation it is."""
-    lease = output.lease
     service.cleanup.finish(output, keep=asked.chat.keep)
-    if asked.chat.keep and lease.conversation is not None:
-        await service.keep(asked.caller, lease.account, lease.conversation)
+    await _keep(service, asked, output)
+
+
+async def _keep(service: Service, asked: Asked, output: Stream[Reply]) -> bool:
+    """Remember whose conversation it is, if it is kept and has a name; tell whether that was done."""
+    lease = output.lease
+    if not asked.chat.keep or lease.conversation is None:
+        return False
+    await service.keep(asked.caller, lease.account, lease.conversation)
+    return True
 
 
 def _conversation_id(service: Service, output: Stream[Reply]) -> str | None:

@@ -283,6 +283,24 @@ async def test_another_api_key_gets_404() -> None:
         assert film.status == 404
 
 
+async def test_a_kept_conversation_that_breaks_off_has_its_owner() -> None:
+    async with toy(**KEYS, RETRIES="0") as (world, house):
+        world.play(Scene(HELLO[:2], ending="cut"))
+        told = await ask(house, asks(True, conversation_id="new"), "key-one")
+        [kept] = await drained(world, house)
+        assert kept in told.body.decode()
+        assert (await ask(house, asks(conversation_id=kept), "key-two")).code == "conversation_not_found"
+        assert (await ask(house, asks(conversation_id=kept), "key-one")).status == 200
+
+
+async def test_a_conversation_that_breaks_off_before_it_has_a_name_to_be_kept_by_is_deleted() -> None:
+    async with toy(RETRIES="0") as (world, house):
+        nameless = [event for event in HELLO if "conversation" not in event]
+        world.play(Scene([nameless[0], *HELLO[:1]], ending="cut", split=1))
+        await ask(house, asks(True, conversation_id="new"))
+        assert await drained(world, house) == []
+
+
 async def test_a_drawing_is_deleted_and_a_film_is_kept() -> None:
     async with toy() as (world, house), quiet():
         told = await ask(house, {"prompt": "p", "n": 2}, path="/v1/images/generations")

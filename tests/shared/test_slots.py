@@ -259,6 +259,34 @@ def test_memory_is_bounded_and_running_accounts_stay(monkeypatch: pytest.MonkeyP
     timeless(play())
 
 
+@pytest.mark.parametrize("accounts", [1, 5, 40])
+def test_who_waits_costs_no_more_for_others_who_wait(accounts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    choose = Slots._choose
+
+    def counted(self: Slots, candidates: Collection[str]) -> tuple[str | None, float]:
+        nonlocal looks
+        looks += 1
+        return choose(self, candidates)
+
+    monkeypatch.setattr(Slots, "_choose", counted)
+
+    async def play() -> None:
+        slots = Slots(1)
+        names = [f"a{number}" for number in range(accounts)]
+
+        async def use() -> None:
+            account = await acquire(slots, *names, wait=600)
+            await asyncio.sleep(1)
+            slots.release(account)
+
+        await asyncio.gather(*(use() for _ in range(200)))
+
+    timeless(play())
+    # Each when it comes; and for each that is given back one that finds it, and one that finds that it is gone.
+    assert looks <= 3 * 200
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_request_may_bring_more_accounts_than_are_remembered(busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     async def play() -> None:
