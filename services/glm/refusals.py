@@ -20,7 +20,17 @@ from shared.errors import (
 )
 from shared.upstream import json
 from shared.upstream.client import Answer
-from shared.upstream.refusals import ByWords, is_page, kind_by_words, no_data, no_json, own_words, unknown_shape
+from shared.upstream.refusals import (
+    ByWords,
+    code_of,
+    is_page,
+    kind_by_words,
+    no_data,
+    no_json,
+    own_words,
+    unknown_shape,
+    words_of,
+)
 
 EXPIRED = (
     "The site does not take this account token. Log in at chatglm.cn again and copy the cookie chatglm_refresh_token."
@@ -75,8 +85,6 @@ _BY_WORDS: ByWords = (
 )
 """By what stands in the message, first match first."""
 
-_DIGITS = re.compile("[0-9]{1,9}")
-
 _WORD_FIELDS = ("message", "msg", "err_msg", "detail", "error")
 
 _OK = 200
@@ -110,7 +118,7 @@ def refusal_in(payload: Any, status: int = _OK, *, refreshing: bool = False) -> 
     if "validation_error" in payload:
         return _of_validation(payload["validation_error"])
     codes = codes_in(payload)
-    words = _words(payload)
+    words = words_of(payload, _WORD_FIELDS)
     if status < _CLIENT_ERROR and (0 in codes if codes else "result" in payload or not words):
         return None
     kind = _kind([*codes, status], words, refreshing=refreshing)
@@ -121,7 +129,7 @@ def refusal_in(payload: Any, status: int = _OK, *, refreshing: bool = False) -> 
 
 def codes_in(payload: Mapping[str, Any]) -> list[int]:
     """Give the codes of a JSON object, which may be written as texts."""
-    return [code for name in ("code", "status") if (code := _code(payload.get(name))) is not None]
+    return [code for name in ("code", "status") if (code := code_of(payload.get(name))) is not None]
 
 
 def accepted(answer: Answer, *, refreshing: bool = False) -> Mapping[str, Any]:
@@ -153,13 +161,6 @@ def not_made(words: str) -> SiteError:
     kind = kind_by_words(_BY_WORDS, words) or SiteError
     said = own_words(words)
     return kind(f"The site could not make this: {said}" if said else "The site could not make this.")
-
-
-def _code(value: Any) -> int | None:
-    written = isinstance(value, str) and _DIGITS.fullmatch(value)
-    if written or (isinstance(value, float) and value.is_integer()):
-        return int(value)
-    return value if type(value) is int else None
 
 
 def _kind(codes: list[int], words: str, *, refreshing: bool) -> type[SiteError]:
@@ -203,18 +204,7 @@ def _of_validation(problem: Any) -> SiteError:
     ]
     loc = entries[0].get("loc") if entries else None
     where = ".".join(map(str, loc)) if isinstance(loc, list) else "the request"
-    words = _words(entries[0]) if entries else ""
+    words = words_of(entries[0], _WORD_FIELDS) if entries else ""
     if not words or "required" in words:
         return UpstreamChanged("The site asks for a field this service does not send.", shape=where)
     return RequestRefused(f"The site says of {where}: {words}")
-
-
-def _words(payload: Mapping[str, Any]) -> str:
-    """Give the site's own words, on one line and not too many; empty when there are none, or a page."""
-    for name in _WORD_FIELDS:
-        value = payload.get(name)
-        if isinstance(value, dict):
-            value = value.get("message")
-        if words := own_words(value):
-            return words
-    return ""

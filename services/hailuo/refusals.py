@@ -20,7 +20,16 @@ from shared.errors import (
 )
 from shared.upstream import json
 from shared.upstream.client import Answer
-from shared.upstream.refusals import ByWords, is_page, kind_by_words, no_data, no_json, own_words, unknown_shape
+from shared.upstream.refusals import (
+    ByWords,
+    code_of,
+    is_page,
+    kind_by_words,
+    no_data,
+    no_json,
+    own_words,
+    unknown_shape,
+)
 from shared.upstream.shapes import as_object, inner
 
 EXPIRED = (
@@ -72,8 +81,6 @@ _ENVELOPES = (
     ("", "code", "message"),
 )
 """Where a code and its words stand: in which inner object (or the value itself), under which names."""
-_CODE = re.compile("-?[0-9]{1,18}")
-"""A code that is written as a text."""
 
 
 @frozen
@@ -90,7 +97,7 @@ def status_of(payload: Any) -> Status | None:
         return None
     for holder, code_name, words_name in _ENVELOPES:
         said = payload.get(holder) if holder else payload
-        if isinstance(said, dict) and (code := _code(said.get(code_name))) is not None:
+        if isinstance(said, dict) and (code := code_of(said.get(code_name))) is not None:
             return Status(code, own_words(said.get(words_name)))
     return None
 
@@ -164,12 +171,6 @@ def not_stored(answer: Answer) -> SiteError:
 def not_spoken(answer: Answer) -> SiteError:
     """Say what it means that a part of a speech is not there."""
     return UpstreamUnavailable(f"The site did not give a part of the speech it made (HTTP {answer.status}).")
-
-
-def _code(value: Any) -> int | None:
-    if isinstance(value, str) and _CODE.fullmatch(value):
-        return int(value)
-    return value if type(value) is int else None
 
 
 def _of_status(answer: Answer) -> SiteError:

@@ -20,7 +20,15 @@ from shared.surrogates import whole
 from shared.tokens import ONE_WORD
 from shared.upstream.client import Answer
 from shared.upstream.json import loads, loads_any
-from shared.upstream.refusals import ADDRESS_TOO_LONG, WORDS_LIMIT, ByWords, kind_by_words, own_words, unknown_shape
+from shared.upstream.refusals import (
+    ADDRESS_TOO_LONG,
+    WORDS_LIMIT,
+    ByWords,
+    kind_by_words,
+    no_data,
+    unknown_shape,
+    words_of,
+)
 from shared.upstream.refusals import unreadable as unreadable_frame
 from shared.upstream.shapes import as_object, inner
 from shared.upstream.sse import SseFrame
@@ -66,13 +74,13 @@ def problem(value: Any, status: int = _OK) -> SiteError | None:
     told = as_object(value)
     code = _number(told.get("errCode"))
     if (told.get("err") if code is None else code) or status >= _CLIENT_ERROR:
-        return _error(_words(told), code or status)
+        return _error(words_of(told, _WORD_FIELDS), code or status)
     return None
 
 
 def event_problem(event: Mapping[str, Any]) -> SiteError:
     """Say what an event of type `error` means."""
-    return _error(_words(event), _number(event.get("code")) or 0)
+    return _error(words_of(event, _WORD_FIELDS), _number(event.get("code")) or 0)
 
 
 def unreadable(frame: SseFrame) -> SiteError:
@@ -99,8 +107,8 @@ def refusal(answer: Answer) -> SiteError:
     except ValueError:
         return _of_no_json(answer)
     error = problem(value, answer.status)
-    if error is None and isinstance(value, dict) and kind_by_words(_BY_WORDS, _words(value)):
-        error = _error(_words(value), answer.status)
+    if error is None and isinstance(value, dict) and kind_by_words(_BY_WORDS, words_of(value, _WORD_FIELDS)):
+        error = _error(words_of(value, _WORD_FIELDS), answer.status)
     return error or unknown_shape(value)
 
 
@@ -109,7 +117,7 @@ def meta_token(answer: Answer) -> str:
     if answer.status == AddressLimited.status:
         raise _limited(answer)
     if answer.status != _OK or "text/html" not in answer.content_type:
-        raise _of_page(answer)
+        raise no_data(answer)
     found = _META_TOKEN.search(answer.body)
     token = found[1].decode("utf-8", "replace") if found else ""
     if not ONE_WORD.fullmatch(token):
@@ -144,7 +152,7 @@ def is_alive(answer: Answer) -> bool:
     if problem(value) is None and inner(value, "data", "user"):
         return True
     error = refusal(answer)
-    said = kind_by_words(_BY_WORDS, _words(as_object(value)))
+    said = kind_by_words(_BY_WORDS, words_of(as_object(value), _WORD_FIELDS))
     if answer.status >= _SERVER_ERROR or isinstance(error, AddressLimited) or said is UpstreamUnavailable:
         raise error
     return False
@@ -181,20 +189,5 @@ def _of_no_json(answer: Answer) -> SiteError:
     if not page and answer.status == _UNAUTHORIZED:
         return SessionRefused()
     if page or not text or answer.status >= _CLIENT_ERROR:
-        return _of_page(answer)
+        return no_data(answer)
     return UpstreamChanged("The site answered with something unknown.", shape=f"{len(text)} bytes of text")
-
-
-def _of_page(answer: Answer) -> SiteError:
-    return UpstreamUnavailable(
-        f"The site answered with {answer.content_type or 'no content type'} (HTTP {answer.status}) instead of what was "
-        "asked for; it may be down, or may not take calls from this network address."
-    )
-
-
-def _words(told: Mapping[str, Any]) -> str:
-    """Give the site's own words, on one line and not too many; empty when there are none, or a page."""
-    for name in _WORD_FIELDS:
-        if words := own_words(told.get(name)):
-            return words
-    return ""

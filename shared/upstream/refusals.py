@@ -1,7 +1,7 @@
 """What refusals have in common at all sites: their words, and replies that are no proper refusal either. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
@@ -14,6 +14,8 @@ WORDS_LIMIT = 200
 
 ADDRESS_TOO_LONG = (413, 414, 431)
 """HTTP statuses with which a web server refuses an address by its length."""
+
+_CODE = re.compile("-?[0-9]{1,18}")
 
 ByWords = Sequence[tuple[re.Pattern[str], type[SiteError]]]
 """What stands in a site's words, and what that means; the first match counts."""
@@ -39,6 +41,21 @@ def one_line(words: str) -> str:
 def own_words(value: Any) -> str:
     """Give the site's own words, on one line and not too many; empty when there are none, or a page."""
     return one_line(value) if isinstance(value, str) and not value.lstrip().startswith("<") else ""
+
+
+def words_of(told: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Give the site's own words: the first there are under one of these names, or in an object's `message` there."""
+    values = (told.get(name) for name in names)
+    found = (own_words(value.get("message") if isinstance(value, dict) else value) for value in values)
+    return next(filter(None, found), "")
+
+
+def code_of(value: Any) -> int | None:
+    """Read a code, which may be written as a text or with a decimal point; None when it is none."""
+    written = isinstance(value, str) and _CODE.fullmatch(value)
+    if written or (isinstance(value, float) and value.is_integer()):
+        return int(value)
+    return value if type(value) is int else None
 
 
 def is_page(answer: Answer) -> bool:

@@ -389,6 +389,7 @@ class Relay:
         self._folder = tempfile.TemporaryDirectory(prefix="relay")
         self._generation = 0
         self._mute = False
+        self.swallowed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.url = f"unix://{self._folder.name}/socket"
 
@@ -416,6 +417,7 @@ class Relay:
                 while (data := await source.read(65536)) and generation == self._generation:
                     sink.write(data)
                 if data and self._mute:
+                    self.swallowed.set()
                     await asyncio.Event().wait()
             finally:
                 writer.close()
@@ -451,6 +453,8 @@ async def test_calls_to_a_machine_that_is_gone_end_when_the_new_one_is_found(mak
             await asyncio.gather(*(replica.ask(f"a{number}") for number in range(4)))
             relay.replace(mute=True)
             first = asyncio.create_task(replica.ask("b0"))
+            await relay.swallowed.wait()
+            # Later than the first, whose patience ends in the middle of its own.
             await asyncio.sleep(link.CALL_TIMEOUT / 2)
             second = asyncio.create_task(replica.ask("b1"))
             assert await first is not None

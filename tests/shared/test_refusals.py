@@ -6,6 +6,7 @@ import pytest
 from shared.errors import AccountBusy, ContentBlocked, UpstreamChanged, UpstreamUnavailable
 from shared.upstream.connect import ConnectFrame
 from shared.upstream.refusals import (
+    code_of,
     is_page,
     kind_by_words,
     no_data,
@@ -14,6 +15,7 @@ from shared.upstream.refusals import (
     own_words,
     unknown_shape,
     unreadable,
+    words_of,
 )
 from shared.upstream.sse import SseFrame
 from tests.answers import site_answer
@@ -90,3 +92,43 @@ def test_frames_that_are_no_json(frame: Any) -> None:
     assert error.shape == "3 bytes"
     frame.whole = False
     assert type(unreadable(frame)) is UpstreamUnavailable
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"msg": "b", "message": "a"}, "a"),
+        ({"message": " ", "msg": "b"}, "b"),
+        ({"message": {"message": "inner"}}, "inner"),
+        ({"message": {"text": "x"}, "msg": ["y"]}, ""),
+        ({"message": "<html>", "msg": 5}, ""),
+        ({}, ""),
+    ],
+)
+def test_words_stand_under_the_first_name_that_has_some(told: Any, words: str) -> None:
+    assert words_of(told, ("message", "msg")) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (0, 0),
+        (-7, -7),
+        ("10006", 10006),
+        ("-1", -1),
+        (401.0, 401),
+        (10**30, 10**30),
+        (True, None),
+        (0.5, None),
+        (float("inf"), None),
+        ("", None),
+        ("1e3", None),
+        ("²", None),
+        ("9" * 19, None),
+        (None, None),
+        ([1], None),
+    ],
+)
+def test_codes_may_be_written_as_texts(value: Any, code: int | None) -> None:
+    assert code_of(value) == code
+    assert type(code_of(value)) is type(code)
