@@ -4,11 +4,12 @@ import codecs
 import mimetypes
 import re
 import unicodedata
-import uuid
 from contextlib import suppress
 from urllib.parse import unquote
 
 import filetype  # type: ignore[import-untyped]
+
+from shared.uuids import Uuids
 
 _HEAD = 8192
 """Bytes that decide; `filetype` looks at no more."""
@@ -88,6 +89,7 @@ _TEXT_TYPE = re.compile(
     r"|typescript|xml|yaml)"
 )
 _ZIP_TYPE = re.compile(r"application/(vnd\.|java-archive|x-).*|.*\+zip")
+_uuids = Uuids()
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 """Bytes that no text has, in UTF-8 or in any older encoding of the East or the West."""
@@ -169,7 +171,7 @@ def safe_name(name: str, type_: str) -> str:
         stem, extension = name, _EXTENSION_OF.get(type_, "")
     room = MAX_NAME - len(extension.encode())
     stem = stem.encode()[:room].decode(errors="ignore").rstrip(". ")
-    return f"{stem or uuid.uuid4()}{extension}"
+    return f"{stem or _uuids.dashed()}{extension}"
 
 
 def _lacks_extension(extension: str, type_: str) -> bool:

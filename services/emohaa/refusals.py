@@ -46,6 +46,7 @@ def problem(value: Any, status: int = 0, retry_after: float | None = None) -> Si
     """Say what a JSON value refuses, None when it refuses nothing; HTTP status and `Retry-After` came with it."""
     told = as_object(value)
     stated: Any = told.get("status")
+    # As a text it may be a word of the answer.
     code: float = stated if type(stated) in (int, float) else status
     if code < _CLIENT_ERROR:
         return None
@@ -70,7 +71,7 @@ def said(answer: Answer, *, named: bool = False) -> Any:
 
     `named`: its call named a conversation, so that a 404 means that there is none; else the call itself is not known.
     """
-    value: Any = answer.body.decode("utf-8", "replace").strip()
+    value: Any = answer.body.decode("utf-8-sig", "replace").strip()
     if answer.status in ADDRESS_TOO_LONG:
         raise RequestRefused(TOO_LONG)
     if value.startswith("<"):
@@ -100,11 +101,11 @@ def is_alive(answer: Answer) -> bool:
     """Tell by the list of its conversations whether an account's token works; raise when that was not answered."""
     try:
         value = said(answer)
-    except (AccountExpired, AccountBarred, RequestRefused):
+    except (AccountExpired, AccountBarred, RequestRefused, UpstreamChanged):
         return False
-    if not isinstance(value, list):
+    if not isinstance(value, (list, dict)):
         raise _unknown(value)
-    return True
+    return isinstance(value, list)
 
 
 def _unknown(value: Any) -> SiteError:

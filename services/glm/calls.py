@@ -14,6 +14,7 @@ from shared.terms import Conversation, Credential, TokenSession
 from shared.upstream.client import Answer, Upstream
 from shared.upstream.json import JSON, dumps
 from shared.upstream.multipart import File, encode
+from shared.upstream.refusals import check_size
 from shared.upstream.shapes import text_of
 from shared.uuids import Uuids
 
@@ -100,6 +101,7 @@ class Calls:
         answer = await self._upstream.call(
             "POST", self.site.base + path, kind="upload", headers=headers, body=body, timeout=UPLOAD_TIMEOUT
         )
+        check_size(answer)
         return refusals.result(answer)
 
     async def video(

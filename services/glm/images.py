@@ -72,12 +72,16 @@ async def draw(
     headers = calls.headers(session.token, referer=f"/main/gdetail/{assistant}", content_type=JSON)
     body = dumps(drawing_body(calls.site, model, prompt))
     pictures = Pictures(lease.skipped)
-    decoder = GlmDecoder(assistant, silenced=KNOWN - _LOOKED_AT)
+    decoder = GlmDecoder(assistant, to_the_close=True, silenced=KNOWN - _LOOKED_AT)
     url = calls.site.base + calls.site.chat_path
     async with upstream.stream("POST", url, kind="draw", headers=headers, body=body) as call:
         frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
         async for deltas in Reply(frames, decoder, partial(lease.made, own=own)):
             pictures.feed(deltas)
+            # A finish comes before the picture, too: only with both is there nothing to wait for.
+            if decoder.finished and pictures.urls():
+                frames.finish()
+                break
     if not (urls := pictures.urls()):
         raise UpstreamUnavailable("The site ended its answer without a picture.")
     return urls

@@ -22,7 +22,7 @@ from shared.upstream.client import Upstream
 from shared.upstream.json import JSON, dumps
 from shared.upstream.sse import EVENT_STREAM, SseFramer
 
-_ID = re.compile(r"[0-9A-Za-z]{24}")
+_ID = re.compile(r"(?=.{1,64}$)[0-9A-Za-z_-]*[0-9A-Za-z]{24}[0-9A-Za-z_-]*")
 _SILENT = "silent"
 """In a model name: no thinking, no sources."""
 
@@ -73,7 +73,7 @@ class Glm(Provider[Credential, TokenSession]):
         return await self._calls.refresh(credential)
 
     def read_id(self, text: str) -> Conversation | None:
-        """Read 24 letters and digits."""
+        """Read what has 24 letters and digits in a row."""
         return Conversation(text) if _ID.fullmatch(text) else None
 
     def has_model(self, name: str) -> bool:

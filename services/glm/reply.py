@@ -27,10 +27,15 @@ _FENCE = ("```python\n", "\n```\n")
 
 
 class GlmDecoder:
-    """Decodes one answer of `assistant`; items of the kinds in `silenced` are left out."""
+    """Decodes one answer of `assistant`; items of the kinds in `silenced` are left out.
 
-    def __init__(self, assistant: str, *, silenced: frozenset[str] = frozenset()) -> None:
+    With `to_the_close` what is `finished` may go on: only the end of the body ends the answer.
+    """
+
+    def __init__(self, assistant: str, *, to_the_close: bool = False, silenced: frozenset[str] = frozenset()) -> None:
         self.conversation: Conversation | None = None
+        self.finished = False
+        self._to_the_close = to_the_close
         self._assistant = assistant
         self._silenced = silenced
         self._sources = Sources()
@@ -87,8 +92,8 @@ class GlmDecoder:
 
     def _name(self, message: Mapping[str, Any]) -> None:
         name = message.get("conversation_id")
-        if isinstance(name, str) and name:
-            self.conversation = Conversation(whole(name), about={"assistant_id": self._assistant})
+        if type(name) in (str, int) and name:
+            self.conversation = Conversation(whole(str(name)), about={"assistant_id": self._assistant})
 
     def _judge(self, message: Mapping[str, Any], out: list[Delta]) -> list[Delta]:
         """Tell whether a frame ends the answer, and how."""
@@ -110,7 +115,8 @@ class GlmDecoder:
         if error:
             out.append(Unknown("last_error"))
         if message.get("status") == "finish":
-            return self._close(out, Finish())
+            self.finished = True
+            return out if self._to_the_close else self._close(out, Finish())
         return out
 
     def _close(self, out: list[Delta], last: Delta | None = None) -> list[Delta]:

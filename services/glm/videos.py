@@ -55,7 +55,9 @@ T = TypeVar("T")
 
 
 def check(request: VideoRequest) -> None:
-    """Raise `RequestRefused` for an option that the site does not have."""
+    """Raise `RequestRefused` for an option that the site does not have; drop a first frame that is drawn anyway."""
+    if request.model == PRO:
+        request.image = None
     for name, values in OPTIONS.items():
         if request.extra.get(name) not in (None, "", *values):
             raise RequestRefused(f"`{name}` must be one of {'/'.join(values)}.")

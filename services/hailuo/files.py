@@ -13,6 +13,7 @@ from services.hailuo.prompt import Upload
 from services.hailuo.session import HailuoSession
 from shared.attachments import Attachment
 from shared.upstream.client import Upstream
+from shared.upstream.refusals import check_size
 from shared.upstream.shapes import id_of, text_of
 
 _UNTYPED = "application/octet-stream"
@@ -37,6 +38,7 @@ async def upload(calls: Calls, upstream: Upstream, session: HailuoSession, file:
         },
         body=file.data,
     )
+    check_size(answer)
     if answer.status != HTTPStatus.OK:
         raise refusals.not_stored(answer)
     made = await calls.post(

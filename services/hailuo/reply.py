@@ -13,7 +13,7 @@ from shared.surrogates import whole, without_open_half
 from shared.terms import Conversation
 from shared.upstream.growth import TAIL, Growth
 from shared.upstream.json import loads
-from shared.upstream.refusals import unreadable
+from shared.upstream.refusals import code_of, unreadable
 from shared.upstream.shapes import as_address, as_list, as_text, inner
 from shared.upstream.sse import SseFrame
 
@@ -62,7 +62,7 @@ class HailuoDecoder:
             return [] if frame.blank else self._close(Failed(unreadable(frame)))
         if type(payload) is not dict:
             return [Unknown("malformed event")]
-        type_ = payload.get("type")
+        type_ = code_of(payload.get("type"))
         if type_ == _ENDS or frame.event == _END_EVENT:
             return self._close(Finish())
         if type_ == _HEARTBEAT:
@@ -97,11 +97,11 @@ class HailuoDecoder:
             self._content = content
             half = content.find(_HALF)
             self._give(without_open_half(content if half < 0 else content[:half]), out)
-            if self._given == len(content):
+            if half < 0 and self._given == len(content):
                 self._growth.learn(frame, len(content), content[-TAIL:], _PLACE)
         elif content is not None:
             out.append(Unknown("malformed content"))
-        if type(result.get("isEnd")) is int and result["isEnd"] == 0:
+        if result.get("isEnd") in (0, "0"):
             out += self._close(Finish())
         return out
 

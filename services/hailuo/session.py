@@ -35,7 +35,8 @@ def device_of(credential: Credential, registered: Mapping[str, Any]) -> str:
 
     The reply also has it as a number, which has lost its last digits.
     """
-    for value in (registered.get("deviceIDStr"), inner(claims(credential.token), "user", "deviceID")):
+    stated = registered.get("deviceIDStr")
+    for value in (str(stated) if type(stated) is int else stated, inner(claims(credential.token), "user", "deviceID")):
         if isinstance(value, str) and value.isascii() and value.isdigit():
             return value
     return ""

@@ -20,6 +20,7 @@ from shared.errors import RequestRefused, SiteError, UpstreamChanged, UpstreamUn
 from shared.logs import get_logger
 from shared.reply import FrameStream, Reply
 from shared.upstream.client import Upstream
+from shared.upstream.refusals import code_of
 from shared.upstream.shapes import as_list
 from shared.upstream.sse import EVENT_STREAM, SseFramer
 
@@ -164,8 +165,8 @@ class Speeches:
                 parts.take(urls)
                 if len(urls) > most:
                     most, since = len(urls), clock()
-                status = seen.get("requestStatus")
-                if not isinstance(status, int) or status >= DONE:
+                status = code_of(seen.get("requestStatus"))
+                if "requestStatus" not in seen or (status is not None and status >= DONE):
                     return
             if clock() - since > site.speech_limit:
                 raise SiteError(f"The site made no speech within {site.speech_limit:g} seconds (语音生成超时).")

@@ -60,13 +60,19 @@ class Metaso(Provider[MetasoCredential, MetasoSession]):
         asked = prompt.read_question(request)
         session = await lease.account.session()
         cookie = {"Cookie": lease.account.credential.cookie}
-        conversation = Conversation(refusals.session_id(await self._open(asked, session, cookie)))
-        lease.made(conversation)
-        url = prompt.search_url(self.site, asked, conversation, session.meta_token)
-        headers = {**self.site.headers(EVENT_STREAM), **cookie}
-        async with self.upstream.stream("GET", url, kind="chat", headers=headers) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
-            yield Reply(frames, MetasoDecoder(), lease.made)
+        decoder = MetasoDecoder()
+        try:
+            conversation = Conversation(refusals.session_id(await self._open(asked, session, cookie)))
+            lease.made(conversation)
+            url = prompt.search_url(self.site, asked, conversation, session.meta_token)
+            headers = {**self.site.headers(EVENT_STREAM), **cookie}
+            async with self.upstream.stream("GET", url, kind="chat", headers=headers) as call:
+                frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
+                yield Reply(frames, decoder, lease.made)
+        finally:
+            # How long the site takes a meta-token is not known: one that brought no answer is not used again.
+            if not decoder.begun:
+                lease.account.refuse_session()
 
     async def check(self, account: MetasoAccount) -> bool:
         """Ask the site who the account is."""

@@ -24,6 +24,7 @@ from shared.upstream.refusals import (
     ADDRESS_TOO_LONG,
     WORDS_LIMIT,
     ByWords,
+    code_of,
     kind_by_words,
     no_data,
     unknown_shape,
@@ -72,15 +73,17 @@ _BARE_WORD = re.compile(rb"\[[A-Z_]{1,40}\]")
 def problem(value: Any, status: int = _OK) -> SiteError | None:
     """Say what a JSON value refuses, None when it refuses nothing. `status` is the HTTP status it came with."""
     told = as_object(value)
+    if told.get("type") == "error":
+        return event_problem(told, status)
     code = _number(told.get("errCode"))
     if (told.get("err") if code is None else code) or status >= _CLIENT_ERROR:
         return _error(words_of(told, _WORD_FIELDS), code or status)
     return None
 
 
-def event_problem(event: Mapping[str, Any]) -> SiteError:
-    """Say what an event of type `error` means."""
-    return _error(words_of(event, _WORD_FIELDS), _number(event.get("code")) or 0)
+def event_problem(event: Mapping[str, Any], status: int = 0) -> SiteError:
+    """Say what an event of type `error` means; as a whole reply it came with an HTTP status."""
+    return _error(words_of(event, _WORD_FIELDS), _number(event.get("code")) or status)
 
 
 def unreadable(frame: SseFrame) -> SiteError:
@@ -168,7 +171,8 @@ def _error(words: str, code: float) -> SiteError:
 
 def _number(value: Any) -> float | None:
     """Take a code as a number; None for anything else, and for one too large for a number."""
-    return value if type(value) is int or (type(value) is float and isfinite(value)) else None
+    code = code_of(value)
+    return value if code is None and type(value) is float and isfinite(value) else code
 
 
 def _of_kind(kind: type[SiteError], message: str) -> SiteError:

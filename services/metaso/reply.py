@@ -76,7 +76,7 @@ class MetasoDecoder:
         self._label = Label()
         self._marks = Marks(_MARK_STYLE)
         self._halves = Halves()
-        self._begun = False
+        self.begun = False
 
     def feed(self, frame: SseFrame) -> list[Delta]:
         """Take the next event, give what it adds. A refusal or an end is the last delta."""
@@ -109,17 +109,17 @@ class MetasoDecoder:
         text = self._label.feed(self._halves.feed(text))
         if not text:
             return []
-        if self._begun:
+        if self.begun:
             return self._marks.feed(text)
         # Until now a list may have been replaced: what the reader has seen stays.
-        self._begun = True
+        self.begun = True
         return [*self._sources.due(), *self._marks.feed(text)]
 
     def _refer(self, entries: Any, *, anew: bool) -> list[Delta]:
         if type(entries) is not list:
             return [Unknown("malformed list")]
         self._sources.take(entries, anew=anew)
-        return [*self._sources.due()] if self._begun else []
+        return [*self._sources.due()] if self.begun else []
 
     def _bare(self, frame: SseFrame) -> list[Delta]:
         """Take an event that is not JSON: nothing, the end sign, or a refusal."""

@@ -21,7 +21,7 @@ from shared.surrogates import whole
 from shared.upstream import json
 from shared.upstream.client import Answer
 from shared.upstream.connect import COMPRESSED, END, ConnectFramer
-from shared.upstream.refusals import WORDS_LIMIT, is_page, no_data, no_json, one_line, unknown_shape
+from shared.upstream.refusals import WORDS_LIMIT, code_of, is_page, no_data, no_json, one_line, unknown_shape
 from shared.upstream.shapes import as_text, inner, text_of
 
 MALFORMED = (
@@ -160,9 +160,7 @@ def switched(answer: Answer) -> None:
 def still_reading(answer: Answer) -> bool:
     """Tell whether the site is still reading a file; raise `AttachmentRefused` when it could not."""
     told = accepted(answer, FILE)
-    status = told.get("fileStatus", 0)
-    if type(status) is not int:
-        raise unknown_shape(told)
+    status = code_of(told.get("fileStatus"))
     if status in _FILE_FAILED:
         raise AttachmentRefused(f"The site could not read a file (status {status}).")
     return bool(told.get("needFurtherCall"))

@@ -52,13 +52,13 @@ class Fields:
         return value
 
     def flag(self, name: str) -> bool:
-        """Read true or false; absent is false."""
+        """Read true or false, also as 1 or 0; absent is false."""
         value = self.values.get(name)
         if value is None:
             return False
-        if not isinstance(value, bool):
+        if type(value) not in (bool, int) or value not in (0, 1):
             raise self.wrong(name, "true or false")
-        return value
+        return bool(value)
 
     def whole(self, name: str, default: int, least: int, most: int) -> int:
         """Read a whole number from `least` to `most`, both included."""

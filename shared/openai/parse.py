@@ -134,10 +134,11 @@ def _messages(fields: Fields) -> tuple[Message, ...]:
     values = fields.values.get("messages")
     if not isinstance(values, list) or not values:
         raise fields.wrong("messages", "a list of at least one message")
-    return tuple(_message(f"messages[{index}]", value) for index, value in enumerate(values))
+    last = len(values) - 1
+    return tuple(_message(f"messages[{index}]", value, last=index == last) for index, value in enumerate(values))
 
 
-def _message(path: str, value: Any) -> Message:
+def _message(path: str, value: Any, *, last: bool) -> Message:
     if not isinstance(value, dict):
         raise BadRequest(f"`{path}` must be an object.", path)
     fields = Fields(value, path)
@@ -151,17 +152,28 @@ def _message(path: str, value: Any) -> Message:
         return Message(role, (TextPart(content),))
     if not isinstance(content, list):
         raise fields.wrong("content", "a string, a list of parts or null")
-    parts = (_part(f"{path}.content[{index}]", part) for index, part in enumerate(content))
+    parts = (_part(f"{path}.content[{index}]", part, last=last) for index, part in enumerate(content))
     return Message(role, tuple(part for part in parts if part is not None), listed=True)
 
 
-def _part(path: str, value: Any) -> TextPart | FilePart | None:
-    """Read one part; None for what is no object or of unknown type."""
+def _part(path: str, value: Any, *, last: bool) -> TextPart | FilePart | None:
+    """Read one part; None for what is no object or of unknown type.
+
+    Files are looked at in the `last` message only: in an earlier one it is no matter that one cannot be read.
+    """
     if not isinstance(value, dict):
         return None
     fields = Fields(value, path)
-    reader = PARTS.get(fields.filled("type"))
-    return reader(fields) if reader else None
+    kind = fields.filled("type")
+    if kind in TEXTS:
+        return TEXTS[kind](fields)
+    reader = FILES.get(kind)
+    try:
+        return reader(fields) if reader else None
+    except BadRequest:
+        if last:
+            raise
+        return None
 
 
 def _text(part: Fields) -> TextPart:
@@ -221,11 +233,13 @@ def _data_url(data: str, media_type: str = "application/octet-stream") -> str:
     return f"data:{media_type};base64,{data}"
 
 
-PARTS: Mapping[str, Callable[[Fields], TextPart | FilePart]] = {
+TEXTS: Mapping[str, Callable[[Fields], TextPart]] = {
     "text": _text,
     "input_text": _text,
     "output_text": _text,
     "refusal": _refusal,
+}
+FILES: Mapping[str, Callable[[Fields], FilePart]] = {
     "image_url": _image,
     "input_image": _image,
     "file": _file,

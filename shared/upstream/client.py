@@ -42,6 +42,8 @@ ROUTES_MOST = 256
 T = TypeVar("T")
 
 READ_SIZE = 64 * 1024
+HEAD_LIMIT = 64 * 1024
+"""Bytes of a line of a reply's head: guards before a site set long ones."""
 _SECONDS = re.compile("[0-9]{1,7}")
 _CONNECT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 _AUTOMATIC_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -181,6 +183,8 @@ class Upstream:
             timeout=_CONNECT,
             skip_auto_headers=_AUTOMATIC_HEADERS,
             read_bufsize=READ_SIZE,
+            max_line_size=HEAD_LIMIT,
+            max_field_size=HEAD_LIMIT,
             trust_env=False,
         )
         # By itself aiohttp would send a GET again on a fresh connection: with a nonce that has been used.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
+from shared.errors import AttachmentTooLarge, SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.logs import shape
 from shared.surrogates import whole
 from shared.upstream.client import Answer
@@ -56,6 +56,12 @@ def code_of(value: Any) -> int | None:
     if written or (isinstance(value, float) and value.is_integer()):
         return int(value)
     return value if type(value) is int else None
+
+
+def check_size(answer: Answer) -> None:
+    """Raise `AttachmentTooLarge` when the site, or what stands before it, takes no file of this size."""
+    if answer.status == AttachmentTooLarge.status:
+        raise AttachmentTooLarge("The site takes no file of this size.")
 
 
 def is_page(answer: Answer) -> bool:

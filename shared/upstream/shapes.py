@@ -37,11 +37,16 @@ def as_address(value: Any) -> str:
 
 
 def text_of(value: Mapping[str, Any], *names: str) -> str:
-    """Give the text that a reply must have under one of these names; raise `UpstreamChanged` when it has none."""
+    """Give the text that a reply must have under one of these names, also where it is a number.
+
+    Raise `UpstreamChanged` when it has none.
+    """
     for name in names:
         text = value.get(name)
         if isinstance(text, str) and text:
             return text
+        if type(text) is int:
+            return str(text)
     raise UpstreamChanged(f"The site left out `{names[0]}` in its reply.", shape=shape(value))
 
 

@@ -182,7 +182,7 @@ def test_empty_contents(content: Any, listed: bool) -> None:
     [
         ({"model": 1}, "model"),
         ({"stream": "true"}, "stream"),
-        ({"stream": 1}, "stream"),
+        ({"stream": 2}, "stream"),
         ({"stream_options": True}, "stream_options"),
         ({"stream_options": {"include_usage": "yes"}}, "stream_options.include_usage"),
         ({"conversation_id": 5}, "conversation_id"),

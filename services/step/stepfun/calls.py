@@ -18,6 +18,7 @@ from shared.errors import RequestRefused
 from shared.terms import Conversation
 from shared.upstream.client import Answer, Upstream
 from shared.upstream.multipart import Field, File, encode
+from shared.upstream.refusals import check_size
 from shared.upstream.shapes import as_object, text_of
 
 REFRESH = "/passport/proto.api.passport.v1.PassportService/RefreshToken"
@@ -69,6 +70,7 @@ class Stepfun(Dialect):
             body=body,
             timeout=UPLOAD_TIMEOUT,
         )
+        check_size(answer)
         uploaded = refusals.accepted(answer, refusals.NOTHING)
         sizes = await self._sizes(uploaded, file) if kind == "image" else {}
         return Uploaded({"resource": _resource(kind, uploaded, file, sizes)})

@@ -14,6 +14,7 @@ from services.step.session import StepCredential, StepSession, exchanged
 from shared.attachments import Attachment
 from shared.errors import AttachmentRefused
 from shared.terms import Conversation
+from shared.upstream.refusals import check_size
 from shared.upstream.shapes import text_of
 
 REGISTER = "/passport/proto.api.passport.v1.PassportService/RegisterDevice"
@@ -59,6 +60,7 @@ class Yuewen(Dialect):
             body=file.data,
             timeout=UPLOAD_TIMEOUT,
         )
+        check_size(answer)
         attachment = {
             "attachmentType": file.type,
             "attachmentId": text_of(refusals.accepted(answer, refusals.NOTHING), "id"),

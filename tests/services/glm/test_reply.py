@@ -206,10 +206,16 @@ def test_the_conversation_is_named_by_the_first_frame() -> None:
     decoder = GlmDecoder(ASSISTANT)
     assert decoder.conversation is None
     decoder.feed(SseFrame("message", b'{"conversation_id":"","parts":[],"status":"init"}'))
-    decoder.feed(SseFrame("message", b'{"conversation_id":7,"parts":[],"status":"init"}'))
+    decoder.feed(SseFrame("message", b'{"conversation_id":null,"parts":[],"status":"init"}'))
     assert decoder.conversation is None
     decoder.feed(SseFrame("message", PLAIN[0]))
     assert decoder.conversation == Conversation(CONVERSATION, about={"assistant_id": ASSISTANT})
+
+
+def test_a_number_is_a_name_too() -> None:
+    decoder = GlmDecoder(ASSISTANT)
+    decoder.feed(SseFrame("message", b'{"conversation_id":12345,"parts":[],"status":"init"}'))
+    assert decoder.conversation == Conversation("12345", about={"assistant_id": ASSISTANT})
 
 
 def test_the_conversation_may_be_named_late() -> None:

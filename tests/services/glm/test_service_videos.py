@@ -388,12 +388,29 @@ async def test_an_order_that_fails_is_given_again(world: World, place: str, faul
     assert len(world.site.video_jobs) == 1
 
 
-@pytest.mark.parametrize("result", [{}, {"chat_id": 7}, [], None])
+@pytest.mark.parametrize("result", [{}, {"chat_id": True}, [], None])
 async def test_an_order_with_an_unknown_answer(world: World, result: Any) -> None:
     world.site.script("video_chat", Reply({"message": "success", "result": result, "status": 0}))
     told = await world.request(PATH, CAT)
     assert (told.status, told.error["code"]) == (502, "upstream_changed")
     world.errors.append("upstream_changed")
+
+
+async def test_a_first_frame_that_is_drawn_anyway_is_not_fetched(world: World) -> None:
+    told = await world.request(PATH, {**CAT, "model": videos.PRO, "image_url": "http://127.0.0.1:1/nowhere.png"})
+    assert told.status == 200
+
+
+@pytest.mark.parametrize("place", ["upload", "video_upload"])
+async def test_a_file_too_large_for_the_site_is_sent_once(world: World, place: str) -> None:
+    picture = data_url(png(30, 30))
+    world.site.script(place, html(413))
+    if place == "upload":
+        told = await world.whole([{"type": "image_url", "image_url": {"url": picture}}])
+    else:
+        told = await world.request(PATH, {**CAT, "image_url": picture})
+    assert (told.status, told.error["code"]) == (413, "attachment_too_large")
+    assert len(world.site.calls_of(place)) == 1
 
 
 @pytest.mark.parametrize(

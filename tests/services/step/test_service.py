@@ -326,12 +326,6 @@ async def test_a_file_the_site_cannot_read(world: World, status: int) -> None:
     assert "create" not in world.kinds()
 
 
-async def test_a_file_in_a_state_of_another_form(world: World) -> None:
-    world.site.script("file_status", Reply({"fileStatus": [1], "needFurtherCall": False}))
-    world.errors = ["upstream_changed"]
-    assert (await world.whole(ATTACHED)).outcome == (502, "", None, "upstream_changed")
-
-
 async def test_a_file_the_site_does_not_get_done() -> None:
     async with World.start(STEP_FILE_LIMIT="0") as world:
         world.site.file_statuses = ((1, True),)
