@@ -216,6 +216,12 @@ async def test_answers() -> None:
             answer.json()
 
 
+async def test_long_headers_of_guards_are_read() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Security-Policy: %b\r\nContent-Length: 2\r\n\r\n{}" % (b"x" * 20_000)
+    async with wired(head) as (wire, upstream):
+        assert (await get(upstream, wire.url + "/")).json() == {}
+
+
 async def test_an_answer_has_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "ANSWER_LIMIT", 1000)
     async with wired(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1001, **GATEWAY) as (_, upstream):

@@ -164,6 +164,14 @@ def test_parts_of_unknown_type_are_skipped(part: Any) -> None:
     assert message([first, part, last]).texts == ("a", "b")
 
 
+@pytest.mark.parametrize("part", [{"type": "file", "file_url": 3}, {"type": "image_url"}, {"type": "input_audio"}])
+def test_a_file_that_cannot_be_read_is_no_matter_in_an_earlier_message(part: Any) -> None:
+    earlier = {"role": "user", "content": [part, {"type": "text", "text": "a"}]}
+    body = chat(messages=[earlier, {"role": "user", "content": "b"}])
+    first, last = read_chat(body).messages
+    assert (first.texts, first.files, last.texts) == (("a",), (), ("b",))
+
+
 def test_texts_and_files_keep_their_order() -> None:
     text, image = {"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": PNG}}
     read = message([image, text, {"type": "file", "file_url": {"url": "https://h/f"}}, text])

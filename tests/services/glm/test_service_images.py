@@ -126,6 +126,14 @@ async def test_links_in_other_things_than_text_are_no_pictures(world: World) -> 
     assert (await world.metrics())['chat_service_unknown_total{kind="hologram"}'] == 1
 
 
+async def test_a_picture_may_come_after_a_finish(world: World) -> None:
+    picture = "https://sfile.chatglm.cn/testpath/1.png"
+    world.site.script("stream", Frames(said("好的，我来画"), END, drawn(picture), END))
+    told = await world.request(PATH, CAT)
+    assert told.value["data"] == [{"url": picture}]
+    assert len(world.site.calls_of("stream")) == 1
+
+
 async def test_a_picture_in_the_frame_of_the_end(world: World) -> None:
     world.site.script("stream", Frames({**drawn("https://sfile.chatglm.cn/testpath/1.png"), "status": "finish"}))
     assert len((await world.request(PATH, CAT)).value["data"]) == 1

@@ -296,6 +296,16 @@ def scripted(world: World, looks: Sequence[str], parts: Mapping[str, bytes | Fau
         world.site.script(f"/prod/tts/1-{name}.mp3", fault)
 
 
+@pytest.mark.parametrize(("going", "done"), [("1", "2"), (1.0, 2.0), (None, 2), ("soon", "2")])
+async def test_a_status_may_be_written_in_any_way(world: World, going: Any, done: Any) -> None:
+    urls = [f"https://cdn.hailuoai.com/prod/tts/1-{name}.mp3" for name in "01"]
+    for status, named in ((going, urls[:1]), (done, urls)):
+        world.site.script("tts", Reply({"statusInfo": OK, "data": {"requestStatus": status, "result": named}}))
+    for name in "01":
+        world.site.script(f"/prod/tts/1-{name}.mp3", Reply(b"AA", content_type="audio/mpeg"))
+    assert (await world.speak(TEXT)).body == b"AAAA"
+
+
 async def test_parts_whose_tags_lie_are_given_as_they_are(world: World) -> None:
     scripted(world, ["012"], {"0": b"AAAA", "1": b"ID3\x03fake-mp3-part-2", "2": b"CC"})
     assert (await world.speak(TEXT)).body == b"AAAAID3\x03fake-mp3-part-2CC"

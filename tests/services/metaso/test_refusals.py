@@ -81,6 +81,11 @@ REFUSED: list[tuple[Answer, type[SiteError]]] = [
     (answer(b'{"errCode": %b, "errMsg": "\\ud83d"}' % (b"9" * 400)), SiteError),
     (answer(b'{"errCode": 1e999, "errMsg": "success"}'), UpstreamChanged),
     (answer({"errCode": True}), UpstreamChanged),
+    (answer({"errCode": "0", "errMsg": "success"}), UpstreamChanged),
+    (answer({"errCode": "401", "errMsg": "odd"}), SessionRefused),
+    (answer({"type": "error", "code": 4001, "msg": "odd"}), AccountLimited),
+    (answer({"type": "error", "code": "4001", "msg": "odd"}), AccountLimited),
+    (answer({"type": "error", "code": 429, "msg": "odd"}), AddressLimited),
 ]
 
 

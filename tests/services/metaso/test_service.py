@@ -347,6 +347,16 @@ async def test_a_meta_token_is_used_again_until_it_is_refused(world: World, stre
     assert world.site.outcomes("open") == {"ok": 3, "unauthorized": 1}
 
 
+@each_way
+@pytest.mark.parametrize("fault", [Events(b"data: [DONE]\n\n"), used_up()])
+async def test_a_meta_token_that_brought_no_answer_is_not_used_again(fault: Fault, stream: bool) -> None:
+    async with World.start(RETRIES="0") as world:
+        world.site.script("chat", fault)
+        assert (await world.ask("hi", stream=stream)).finish is None
+        assert (await world.ask("hi", stream=stream)).finish == "stop"
+        assert len(world.site.calls_of("page")) == 2
+
+
 async def test_a_meta_token_grows_old() -> None:
     async with World.start(METASO_SESSION_LIFETIME="0") as world:
         for _ in range(2):
