@@ -58,7 +58,8 @@ async def read_form(request: web.Request, upload: str, limit: int) -> tuple[dict
     if request.content_type != "multipart/form-data":
         raise BadRequest(NOT_A_FORM)
     body = await read_body(request)
-    delimiter = f"--{parse_mimetype(request.headers['Content-Type']).parameters.get('boundary')}".encode()
+    boundary = parse_mimetype(request.headers["Content-Type"]).parameters.get("boundary", "")
+    delimiter = f"--{boundary}".encode("utf-8", "surrogateescape")
     # What stood before the first part would be read line by line, without a pause.
     if not body.startswith((delimiter + b"\r\n", delimiter + b"\n")):
         raise BadRequest(NOT_A_FORM)

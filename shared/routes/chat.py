@@ -118,9 +118,9 @@ class Streamed:
             lambda lease: Stream(lease, self._service.provider.chat(self._asked.chat, lease)), self._commit
         )
         note_account(output.lease.account)
-        kept = await _keep(self._service, self._asked, output)
-        ended = False
+        kept = ended = False
         try:
+            kept = await _keep(self._service, self._asked, output)
             data = await self._relay(reply, rendering, chunks, data)
             reason = rendering.reason()
             ended = True

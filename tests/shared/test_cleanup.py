@@ -56,6 +56,20 @@ async def test_the_client_leaves_in_the_middle(stream: bool, monkeypatch: pytest
         assert (await ask(house)).status == 200
 
 
+async def test_the_client_leaves_while_the_owner_is_being_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    storing = asyncio.Event()
+
+    async def store(kind: str, *_: Any) -> None:
+        if kind == "conversation":
+            storing.set()
+            await asyncio.Event().wait()
+
+    async with toy() as (world, house), quiet():
+        monkeypatch.setattr(house.service.common, "store", store)
+        await leave(house, world, asks(True, conversation_id="new"), storing.is_set)
+        await world.until(lambda: world.deleted and is_free(house))
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_the_client_leaves_before_the_site_has_accepted(stream: bool) -> None:
     async with toy() as (world, house), quiet():

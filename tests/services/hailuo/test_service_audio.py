@@ -558,6 +558,19 @@ async def test_bodies_that_are_no_form(world: World, type_: str, body: bytes) ->
     assert (told.status, told.error["type"]) == (400, "invalid_request_error")
 
 
+async def test_a_boundary_that_is_no_text(world: World) -> None:
+    host, _, port = world.house.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {world.tokens()}\r\n".encode()
+    form = (
+        b"Content-Type: multipart/form-data; boundary=\xff\r\nContent-Length: 5\r\nConnection: close\r\n\r\n--\xff\r\n"
+    )
+    writer.write(head + form)
+    async with asyncio.timeout(5):
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+
+
 async def test_a_form_counts_as_it_is_unpacked() -> None:
     form = FILE_PART + b"--x--\r\n"
     async with World.start(MAX_BODY_MB="1") as world:
