@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic
 from weakref import WeakValueDictionary
 
@@ -178,9 +178,12 @@ class Accounts:
             raise errors.AccountExpired
         return Account(_digest(token), self._read(token), self._sessions)
 
-    def lock(self, digest: str, name: str) -> asyncio.Lock:
-        """Give the lock of this name for this account."""
-        return self._locks.setdefault((digest, name), asyncio.Lock())
+    @asynccontextmanager
+    async def lock(self, digest: str, name: str) -> AsyncIterator[None]:
+        """Hold what of this account has this name, among all replicas."""
+        here = self._locks.setdefault((digest, name), asyncio.Lock())
+        async with here, self._common.flight(f"{digest}:{name}"):
+            yield
 
     async def acquire(self, candidates: Collection[str], wait: float, turn: int) -> tuple[str, str]:
         """Give one of `candidates` (digests) to run on, and the name of its lease, for `release`.

@@ -86,8 +86,8 @@ class Common(Protocol):
         """Say that the site takes the account again."""
         ...
 
-    def flight(self, account: str) -> AbstractAsyncContextManager[None]:
-        """Hold while the account's credential is exchanged: one replica at a time."""
+    def flight(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Hold while one replica at a time does what has this name: the exchange of an account, a setting of it."""
         ...
 
     async def fetch(self, kind: Kind, name: str) -> bytes | None:
@@ -127,8 +127,8 @@ class Alone:
     def clear(self, account: str) -> None:
         """Nobody else need know."""
 
-    def flight(self, account: str) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 - the contract's
-        """No other exchange can be under way."""
+    def flight(self, name: str) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 - the contract's
+        """No other replica can be at it."""
         return nullcontext()
 
     async def fetch(self, kind: Kind, name: str) -> bytes | None:  # noqa: ARG002 - the contract's

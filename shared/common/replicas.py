@@ -103,9 +103,9 @@ class Replicas:
         self._write(account, lambda: self._link.run(CLEAR, [self._key("cooldown", account)], args))
 
     @asynccontextmanager
-    async def flight(self, account: str) -> AsyncIterator[None]:
-        """Hold while the credential is exchanged. A lock of a replica that died in it ends like a lease."""
-        key, mine = self._key("flight", account), secrets.token_hex(8)
+    async def flight(self, name: str) -> AsyncIterator[None]:
+        """Hold among all replicas. What one that died in it held ends like a lease, and so does what lasts longer."""
+        key, mine = self._key("flight", name), secrets.token_hex(8)
         with suppress(Away):
             while not await self._link.do("SET", key, mine, "NX", "PX", _ms(LEASE_LIFE)):  # noqa: ASYNC110 - by others
                 await asyncio.sleep(FLIGHT_PAUSE)

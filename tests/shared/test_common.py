@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 import structlog
 
+from shared.accounts import Accounts
 from shared.common import link, replicas
 from shared.common.contract import ADDRESS, Alone, Changed, Cooldown, Freed, News
 from shared.common.replicas import Replicas
 from shared.common.scripts import COOL, RELEASE, TAKE
 from shared.common.wire import read_cooldown, read_news, write_cooldown, write_news
 from shared.errors import AccountBarred, AccountBusy, AccountExpired, AccountLimited, AddressLimited, SiteError
+from shared.metrics import Metrics
+from shared.settings import Settings
+from shared.terms import Credential
 from tests.shared.redisserver import RedisServer, needs_redis, redis_server
 
 pytestmark = [needs_redis, pytest.mark.usefixtures("short_pauses")]
@@ -551,3 +555,24 @@ async def test_alone_everything_is_granted_and_nothing_kept() -> None:
     alone.discard("session", "a", b"x")
     assert (alone.state, await alone.fetch("session", "a")) == ("", None)
     await alone.close()
+
+
+async def test_what_an_account_is_set_to_is_set_by_one_replica_at_a_time(make: Make) -> None:
+    sessions: Any = None
+    both = [
+        Accounts(Credential, 1, Settings(), Metrics("toy"), sessions, replica)
+        for replica in (await make(), await make())
+    ]
+    inside: list[int] = []
+
+    async def speak(number: int) -> None:
+        async with both[number % 2].lock("a", "voice"):
+            inside.append(number)
+            await asyncio.sleep(0.01)
+            assert inside[-1] == number
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(speak(number) for number in range(6)))
+    assert sorted(inside) == list(range(6))
+    async with both[0].lock("a", "voice"), both[1].lock("a", "other"), both[1].lock("b", "voice"):
+        pass
