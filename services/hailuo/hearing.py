@@ -1,6 +1,6 @@
 """Speech recognition: the site is called as if by telephone; it first tells what it has heard. Pure."""
 
-from services.hailuo.refusals import NOTHING_HEARD, refused, status_of
+from services.hailuo.refusals import refused, status_of
 from shared.errors import UpstreamChanged
 from shared.surrogates import whole
 from shared.upstream.json import loads
@@ -12,9 +12,9 @@ _HEARD_EVENT = "asr_chunk"
 
 
 def heard(frame: SseFrame) -> str | None:
-    """Give the words that an event says were heard, empty when there were none; None for one that does not say.
+    """Give the words that an event says were heard; None for one that does not say.
 
-    Raise what a refusal means.
+    Raise what a refusal means: `NothingHeard` is one.
     """
     if frame.blank:
         return None
@@ -23,8 +23,6 @@ def heard(frame: SseFrame) -> str | None:
     except ValueError:
         raise unreadable(frame) from None
     status = status_of(payload)
-    if status is not None and status.code == NOTHING_HEARD:
-        return ""
     if status is not None and status.code != 0:
         raise refused(status)
     text = inner(payload, "data", "text")

@@ -119,12 +119,15 @@ class Hailuo(Provider[Credential, HailuoSession]):
     async def transcribe(self, request: TranscriptionRequest, lease: Lease[Any, Any]) -> str:
         """Speak to the site, and leave as soon as it has told what it heard."""
         session: HailuoSession = await lease.account.session()
-        async with self._calls.hear(session, request.audio) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
-            while (batch := await frames.read()) is not None:
-                for frame in batch:
-                    if (text := heard(frame)) is not None:
-                        return text
+        try:
+            async with self._calls.hear(session, request.audio) as call:
+                frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
+                while (batch := await frames.read()) is not None:
+                    for frame in batch:
+                        if (text := heard(frame)) is not None:
+                            return text
+        except refusals.NothingHeard:
+            return ""
         raise UpstreamUnavailable("The site did not tell what it heard.")
 
     def _voice(self, request: SpeechRequest) -> str:

@@ -37,8 +37,12 @@ EXPIRED = (
 )
 LIMITED = "The site takes no more calls for now."
 
-NOTHING_HEARD = 1200041
-"""The code with which the site says that a sound has no speech in it."""
+_NOTHING_HEARD = 1200041
+
+
+class NothingHeard(SiteError):
+    """The site found no speech in a sound."""
+
 
 _BY_WORDS: ByWords = (
     (re.compile("频繁|正在(生成|回复|回答|进行)|too many requests", re.IGNORECASE), AccountBusy),
@@ -107,6 +111,8 @@ def refused(status: Status, default: type[SiteError] = UpstreamUnavailable, *, n
 
     `named`: the call named a conversation, so words of one are of that.
     """
+    if status.code == _NOTHING_HEARD:
+        return NothingHeard()
     kind = kind_by_words(_BY_WORDS, status.words) or default
     if kind is ConversationUnknown and not named:
         kind = default

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.hailuo.hearing import heard
+from services.hailuo.refusals import NothingHeard
 from services.hailuo.reply import HailuoDecoder
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Unknown
 from shared.errors import AccountExpired, SiteError, UpstreamChanged, UpstreamUnavailable
@@ -228,8 +229,6 @@ def test_a_cut_event_is_a_break() -> None:
 HEARD: dict[str, tuple[str, Any, str | None]] = {
     "words": ("asr_chunk", {"status_code": 0, "err_message": "", "data": {"text": "早上好"}}, "早上好"),
     "no words": ("asr_chunk", {"status_code": 0, "data": {"text": ""}}, ""),
-    "nothing heard": ("asr_chunk", {"status_code": 1200041, "err_message": "no"}, ""),
-    "nothing heard, by any event": ("error", {"status_code": 1200041}, ""),
     "the spoken answer": ("audio_chunk", {"status_code": 0, "data": {"hex": ["ff"]}}, None),
     "its text": ("text_chunk", {"status_code": 0, "data": {"text": "no"}}, None),
     "no object": ("other", [1], None),
@@ -250,6 +249,8 @@ def test_heard(event: str, payload: Any, wanted: str | None) -> None:
     [
         ("error", b'{"status_code":1,"err_message":"\\u767b\\u5f55"}', AccountExpired),
         ("error", b'{"status_code":1,"err_message":""}', UpstreamUnavailable),
+        ("asr_chunk", b'{"status_code":1200041,"err_message":"no"}', NothingHeard),
+        ("error", b'{"status_code":"1200041"}', NothingHeard),
         ("asr_chunk", b'{"status_code":0,"data":{"text":["a"]}}', UpstreamChanged),
         ("asr_chunk", b"oops", UpstreamChanged),
     ],

@@ -607,6 +607,7 @@ async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
 
 HEARINGS: dict[str, tuple[Fault, int, str]] = {
     "nothing heard": (Events((("asr_chunk", {"status_code": 1200041, "err_message": ""}),)), 200, ""),
+    "nothing heard, as a whole reply": (Reply({"status_code": 1200041, "err_message": "no"}), 200, ""),
     "any refusal": (Events((("error", {"status_code": 5, "err_message": "系统错误"}),)), 502, ""),
     "an expired login": (Events((("error", {"status_code": 5, "err_message": "请登录"}),)), 401, ""),
     "no events": (Events(()), 502, ""),
