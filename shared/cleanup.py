@@ -96,7 +96,7 @@ class Cleanup:
             return False
 
     async def _forget_once(self, conversation: Conversation, account: Account[Any, Any]) -> bool:
-        """Delete, one conversation of an account at a time; tell whether it is gone."""
+        """Delete, one conversation of an account at a time; tell whether that is settled: no further try is due."""
         async with self._turns.setdefault(account.digest, asyncio.Lock()):
             try:
                 await self._call(conversation, account)

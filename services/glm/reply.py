@@ -59,7 +59,7 @@ class GlmDecoder:
             return out
         new = self._growth.added(frame.data)
         if new is not None:
-            return self._grow(new, out)
+            return self._grow(new)
         if self._grown:
             self._settle()
         try:
@@ -150,14 +150,16 @@ class GlmDecoder:
 
     # --- the common frame ------------------------------------------------------------------------------------
 
-    def _grow(self, new: str, out: list[Delta]) -> list[Delta]:
+    def _grow(self, new: str) -> list[Delta]:
         """Take a frame that says only that the text being written has grown, or not even that."""
+        out: list[Delta] = []
         self._frames += 1
         item = self._writing
         if new and item is not None:
             self._grown.append(new)
             self._grown_at = self._frames
             if item.kind == "text":
+                # Nearly every frame of a reply is this one, and text in hand has nothing to begin.
                 return self._marks.feed(new)
             self._write(item, new, out)
         return out
