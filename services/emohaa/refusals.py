@@ -15,10 +15,9 @@ from shared.errors import (
     UpstreamChanged,
     UpstreamUnavailable,
 )
-from shared.logs import shape
 from shared.upstream.client import Answer
 from shared.upstream.json import loads
-from shared.upstream.refusals import ADDRESS_TOO_LONG, one_line, unknown_shape
+from shared.upstream.refusals import ADDRESS_TOO_LONG, one_line, unknown_call, unknown_shape
 from shared.upstream.shapes import as_object
 
 EXPIRED = (
@@ -82,7 +81,7 @@ def said(answer: Answer, *, named: bool = False) -> Any:
             value = loads(value)
     error = problem(value, answer.status, answer.retry_after)
     if isinstance(error, ConversationUnknown) and not named:
-        raise UpstreamChanged("The site no longer knows this call.", shape=shape(value))
+        raise unknown_call(value)
     if error is not None:
         raise error
     return value

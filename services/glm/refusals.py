@@ -28,6 +28,7 @@ from shared.upstream.refusals import (
     no_data,
     no_json,
     own_words,
+    unknown_call,
     unknown_shape,
     words_of,
 )
@@ -124,6 +125,8 @@ def refusal_in(payload: Any, status: int = _OK, *, refreshing: bool = False) -> 
     kind = _kind([*codes, status], words, refreshing=refreshing)
     if kind is AccountExpired:
         return AccountExpired(EXPIRED)
+    if kind is UpstreamChanged:
+        return unknown_call(payload)
     return kind(f"The site says: {words}" if words else "")
 
 

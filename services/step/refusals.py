@@ -21,7 +21,16 @@ from shared.surrogates import whole
 from shared.upstream import json
 from shared.upstream.client import Answer
 from shared.upstream.connect import COMPRESSED, END, ConnectFramer
-from shared.upstream.refusals import WORDS_LIMIT, code_of, is_page, no_data, no_json, one_line, unknown_shape
+from shared.upstream.refusals import (
+    WORDS_LIMIT,
+    code_of,
+    is_page,
+    no_data,
+    no_json,
+    one_line,
+    unknown_call,
+    unknown_shape,
+)
 from shared.upstream.shapes import as_text, inner, text_of
 
 MALFORMED = (
@@ -126,8 +135,11 @@ def refusal_in(said: Mapping[str, Any], named: Named, status: int = 200) -> Site
     if error := _of_words(f"{code} {words} {said.get('details') or ''}", named):
         return error
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (RequestRefused if status < 500 else UpstreamUnavailable)
+    meant = named.get(kind, kind)
+    if meant is UpstreamChanged:
+        return unknown_call(said)
     told = EXPIRED if kind is SessionRefused else f"The site says: [{whole(code)[:WORDS_LIMIT]}] {words}".rstrip()
-    return named.get(kind, kind)(told)
+    return meant(told)
 
 
 def accepted(answer: Answer, named: Named) -> Mapping[str, Any]:

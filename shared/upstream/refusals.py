@@ -91,6 +91,11 @@ def unknown_shape(value: Any) -> SiteError:
     return UpstreamChanged("The site answered in an unknown shape.", shape=shape(value))
 
 
+def unknown_call(value: Any) -> SiteError:
+    """Say what it means that the site no longer takes a call. Its words are not told: they would reach the log."""
+    return UpstreamChanged("The site no longer knows this call.", shape=shape(value))
+
+
 def unreadable(frame: Frame) -> SiteError:
     """Say what a frame means that is not JSON: the body ended in it, or the site has changed."""
     if not frame.whole:

@@ -175,6 +175,13 @@ def test_what_is_not_accepted(payload: Any) -> None:
         accepted(answer(payload))
 
 
+@pytest.mark.parametrize("status", [404, 405, 415])
+def test_words_that_would_be_logged_are_not_told(status: int) -> None:
+    error = refusal(answer({"detail": "no such thing"}, status))
+    assert isinstance(error, UpstreamChanged)
+    assert (error.message, error.shape) == ("The site no longer knows this call.", "{detail str}")
+
+
 @pytest.mark.parametrize("status", [400, 404, 500])
 def test_nothing_is_accepted_with_an_error_status(status: int) -> None:
     with pytest.raises(SiteError):
