@@ -10,11 +10,11 @@ from typing import Any
 
 from shared.common.contract import ADDRESS, Changed, Cooldown, Freed, Kind, News, Taken
 from shared.common.link import Away, Link
-from shared.common.scripts import CLEAR, COOL, DELETE_EQUAL, RELEASE, RENEW, TAKE
+from shared.common.scripts import CLEAR, COOL, DELETE_EQUAL, EXTEND, RELEASE, RENEW, TAKE
 from shared.common.wire import read_cooldown, read_news, write_cooldown, write_news
 
 LEASE_LIFE = 25.0
-"""Seconds after which a lease that is no longer renewed ends: with the time to find out, less than 30."""
+"""Seconds after which a lease or flight that is no longer renewed ends: with the time to find out, less than 30."""
 
 RENEWALS = 3
 """Renewals within the life of a lease."""
@@ -34,7 +34,8 @@ class Replicas:
     """This replica's part in what all have in common.
 
     `_held` are the leases of outputs that run here, `_told` those that Redis knows or may know; what differs after
-    Redis was away is put right by `_renew`, and so are the values that could not be stored (`_unsaved`).
+    Redis was away is put right by `_renew`, and so are the values that could not be stored (`_unsaved`). `_flying` are
+    the keys of the flights that are held here.
     """
 
     def __init__(self, url: str, service: str, slots: int, tell: Callable[[bool], None]) -> None:
@@ -47,6 +48,7 @@ class Replicas:
         self._heard: Callable[[News], None] = lambda _: None
         self._held: dict[str, str] = {}
         self._told: dict[str, str] = {}
+        self._flying: dict[str, str] = {}
         self._queued: set[str] = set()
         self._unsaved: OrderedDict[str, tuple[bytes, float | None]] = OrderedDict()
         self._asking: set[asyncio.Task[Taken]] = set()
@@ -104,14 +106,17 @@ class Replicas:
 
     @asynccontextmanager
     async def flight(self, name: str) -> AsyncIterator[None]:
-        """Hold among all replicas. What one that died in it held ends like a lease, and so does what lasts longer."""
+        """Hold among all replicas. What one that died in it held ends like a lease."""
         key, mine = self._key("flight", name), secrets.token_hex(8)
         with suppress(Away):
             while not await self._link.do("SET", key, mine, "NX", "PX", _ms(LEASE_LIFE)):  # noqa: ASYNC110 - by others
                 await asyncio.sleep(FLIGHT_PAUSE)
+            self._flying[key] = mine
         try:
             yield
         finally:
+            if self._flying.get(key) == mine:
+                del self._flying[key]
             with suppress(Away):
                 await self._link.run(DELETE_EQUAL, [key], [mine])
 
@@ -171,11 +176,12 @@ class Replicas:
         self._told.pop(lease, None)
 
     async def _renew(self) -> None:
-        """Tell Redis which leases are held and which are over, until that is so, and the values it has missed."""
+        """Tell Redis which leases and flights are held and which are over, until that is so, and what it has missed."""
         unsaved = dict(self._unsaved)
         await self._link.sending([_setting(key, *kept) for key, kept in unsaved.items()])
         for key, (value, _) in unsaved.items():
             self._saved(key, value)
+        await self._link.running(EXTEND, [*self._flying], [_ms(LEASE_LIFE), *self._flying.values()])
         renewed = False
         while not renewed or self._told.keys() - self._held.keys():
             held = dict(self._held)

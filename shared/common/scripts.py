@@ -85,3 +85,11 @@ DELETE_EQUAL = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
 """Delete a value unless it has changed."""
+
+EXTEND = """
+-- KEYS: values. ARGV: life (ms), what each must be
+for i = 1, #KEYS do
+  if redis.call('GET', KEYS[i]) == ARGV[1 + i] then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
+end
+"""
+"""Make values last, but for those that have changed."""

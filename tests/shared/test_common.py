@@ -327,9 +327,24 @@ async def test_an_exchange_is_not_waited_for_when_its_replica_is_dead(
     first, second = await make(), await make()
     dead = first.flight("a")
     await dead.__aenter__()
+    die(first)
     async with asyncio.timeout(5), second.flight("a"):
         pass
     await dead.__aexit__(None, None, None)
+
+
+async def test_an_exchange_that_lasts_is_waited_for(
+    make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica, key = await make(), "chat-services:toy:flight:a"
+    async with replica.flight("a"):
+        first = server.client.pttl(key)
+        monkeypatch.setattr(replicas, "LEASE_LIFE", 2 * replicas.LEASE_LIFE)
+        await replica._renew()
+        assert server.client.pttl(key) > first
+    server.client.set(key, "another replica's", px=1000)
+    await replica._renew()
+    assert 0 < server.client.pttl(key) <= 1000
 
 
 async def test_without_redis_every_lease_is_given_and_put_right_later(make: Make, server: RedisServer) -> None:
