@@ -10,6 +10,7 @@ import orjson
 import pytest
 import structlog
 
+from shared import state
 from shared.settings import SettingsError
 from shared.state import CredentialFile
 
@@ -53,6 +54,42 @@ async def test_services_share_a_file(tmp_path: Path) -> None:
     for service in ("toy", "other"):
         again = opened(path, service)
         assert all(again.get(str(number)) == "x" for number in range(20))
+
+
+async def test_instances_of_one_service_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    first, second = opened(path), opened(path)
+    await first.put("d", "one")
+    await second.put("e", "two")
+    await second.put("d", "newer")
+    await first.put("f", "three")
+    again = opened(path)
+    assert [again.get(name) for name in "def"] == ["newer", "two", "three"]
+
+
+async def test_those_that_changed_longest_ago_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "TOKENS_MOST", 2)
+    path = tmp_path / "state.json"
+    file = opened(path)
+    for name in ("d", "e", "d", "f"):
+        await file.put(name, f"of {name}, {len(name)}")
+        await file.drop("none")
+    await file.put("d", "newest")
+    for kept in (file, opened(path)):
+        assert [kept.get(name) is not None for name in "def"] == [True, False, True]
+
+
+async def test_what_could_not_be_written_is_written_with_what_comes_next(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    path = folder / "state.json"
+    file = opened(path)
+    shutil.rmtree(folder)
+    await file.put("d", "one")
+    folder.mkdir()
+    await file.put("e", "two")
+    again = opened(path)
+    assert (again.get("d"), again.get("e")) == ("one", "two")
 
 
 async def test_it_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
