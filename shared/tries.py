@@ -123,9 +123,13 @@ class Tries:
         self._accounts.check_address()
         loop = asyncio.get_running_loop()
         asked = loop.time()
+        others = len(candidates) < len(self._left)
         try:
-            digest, name = await self._accounts.acquire(tuple(candidates), self._wait, self._turn)
+            digest, name = await self._accounts.acquire(tuple(candidates), 0 if others else self._wait, self._turn)
         except errors.SiteError as error:
+            if others:
+                # Another request has taken the account meanwhile, or found it expired.
+                return await self._lease(self._left)
             raise errors.worst([*self._failures, error]) from None
         self._wait = max(0.0, self._wait - (loop.time() - asked))
         lease = Lease(self._left[digest], self._accounts, name)

@@ -181,6 +181,25 @@ async def test_a_session_that_ended_costs_nothing() -> None:
         assert world.tokens("session") == ["t1", "t1"]
 
 
+@pytest.mark.parametrize("expired", [False, True])
+async def test_who_may_not_ask_the_same_account_again_asks_the_next(expired: bool) -> None:
+    async with toy(ACCOUNT_WAIT="60") as (world, house):
+        refused, held = asyncio.Event(), asyncio.Event()
+        world.play(Scene(refuse=refuses("SessionRefused").refuse, head=refused), Scene(gates={1: held}), token="t1")
+        first = asyncio.create_task(ask(house, token="t1,t2"))
+        await world.until(world.tokens)
+        second = asyncio.create_task(ask(house, token="t1"))
+        await world.until(house.service.accounts.slots.waiting)
+        if expired:
+            world.expired.add("t1")
+        refused.set()
+        # The one that waited has the account now, and has found it expired, or keeps it.
+        assert (await first).text == "Hello world"
+        assert world.tokens()[-1] == "t2"
+        held.set()
+        assert (await second).status == (401 if expired else 200)
+
+
 async def test_an_address_that_is_limited_refuses_the_whole_service() -> None:
     async with toy(**FAST) as (world, house):
         await ask(house, token="t9")
