@@ -26,6 +26,8 @@ class Provider(ABC, Generic[C, S]):
     """Whether the site reads files and images in messages."""
     deletes: ClassVar[bool] = True
     """Whether the site lets a conversation be deleted; where it does not, all stay there and `forget` is not called."""
+    continues: ClassVar[bool] = True
+    """Whether the site goes on with a conversation; where it does not, every request stands for itself."""
     site_type: ClassVar[type[Site]]
     """The class of `site.py` that holds what the site changes often."""
 

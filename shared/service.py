@@ -99,6 +99,8 @@ class Service:
 
         Raise `ConversationUnknown` when it belongs to another account or API key.
         """
+        if not self.provider.continues:
+            return None, False, False
         if conversation_id in KEEP:
             return None, True, False
         conversation = self.provider.read_id(conversation_id) if conversation_id else None

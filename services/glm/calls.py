@@ -15,7 +15,7 @@ from shared.upstream.client import Answer, Upstream
 from shared.upstream.json import JSON, dumps
 from shared.upstream.multipart import File, encode
 from shared.upstream.refusals import check_size
-from shared.upstream.shapes import text_of
+from shared.upstream.shapes import as_text, text_of
 from shared.uuids import Uuids
 
 MAIN_PAGE = "/main/alltoolsdetail"
@@ -89,8 +89,8 @@ class Calls:
     def _exchanged(self, answer: Answer, credential: Credential) -> tuple[TokenSession, Credential]:
         tokens = refusals.result(answer, refreshing=True)
         session = TokenSession(time.time() + self.site.session_lifetime, text_of(tokens, "access_token"))
-        newest = tokens.get("refresh_token")
-        return session, Credential(newest) if isinstance(newest, str) and newest else credential
+        newest = as_text(tokens.get("refresh_token"))
+        return session, Credential(newest) if newest and newest.isprintable() else credential
 
     async def upload(self, session: TokenSession, file: Attachment, *, path: str, referer: str) -> Mapping[str, Any]:
         """Upload a file to `path`; give what the site says of it."""

@@ -9,6 +9,8 @@ from shared.upstream.shapes import inner
 from shared.upstream.sse import SseFrame
 
 _HEARD_EVENT = "asr_chunk"
+KNOWN = frozenset({_HEARD_EVENT, "text_chunk", "audio_chunk", "heartbeat"})
+"""Known events: what was heard, then the site's spoken answer, which nobody asked for."""
 
 
 def heard(frame: SseFrame) -> str | None:

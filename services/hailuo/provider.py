@@ -8,7 +8,7 @@ from typing import Any
 
 from services.hailuo import files, prompt, refusals, voices
 from services.hailuo.calls import Calls
-from services.hailuo.hearing import heard
+from services.hailuo.hearing import KNOWN, heard
 from services.hailuo.reply import HailuoDecoder
 from services.hailuo.session import HailuoAccount, HailuoLease, HailuoSession, read_credential
 from services.hailuo.site import HailuoSite
@@ -126,6 +126,8 @@ class Hailuo(Provider[Credential, HailuoSession]):
                     for frame in batch:
                         if (text := heard(frame)) is not None:
                             return text
+                        if frame.event not in KNOWN:
+                            lease.skipped(frame.event)
         except refusals.NothingHeard:
             return ""
         raise UpstreamUnavailable("The site did not tell what it heard.")

@@ -15,7 +15,7 @@ from services.hailuo.calls import Calls
 from services.hailuo.prompt import repeat_prompt
 from services.hailuo.reply import HailuoDecoder
 from services.hailuo.session import HailuoLease, HailuoSession
-from shared.deltas import Failed, Finish, Text
+from shared.deltas import Failed, Finish, Text, Unknown
 from shared.errors import RequestRefused, SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.logs import get_logger
 from shared.reply import FrameStream, Reply
@@ -122,6 +122,8 @@ class Speeches:
                             raise error
                         case Finish():
                             whole = True
+                        case Unknown(kind):
+                            lease.skipped(kind)
                         case _:
                             pass
         if not whole or not said:
@@ -162,12 +164,13 @@ class Speeches:
                     raise
             else:
                 urls = [url for url in as_list(seen.get("result")) if isinstance(url, str) and url]
-                parts.take(urls)
+                status = code_of(seen.get("requestStatus"))
+                last = "requestStatus" not in seen or (status is not None and status >= DONE)
+                parts.take(urls, last=last)
+                if last:
+                    return
                 if len(urls) > most:
                     most, since = len(urls), clock()
-                status = code_of(seen.get("requestStatus"))
-                if "requestStatus" not in seen or (status is not None and status >= DONE):
-                    return
             if clock() - since > site.speech_limit:
                 raise SiteError(f"The site made no speech within {site.speech_limit:g} seconds (语音生成超时).")
             await asyncio.sleep(site.speech_pause)
@@ -199,11 +202,16 @@ class _Parts:
         self._final = False
         self._news = asyncio.Event()
 
-    def take(self, urls: Sequence[str]) -> None:
-        """Take the newest list. An address may be signed anew each time."""
+    def take(self, urls: Sequence[str], *, last: bool) -> None:
+        """Take the newest list. An address may be signed anew each time.
+
+        One without what has been given is passed over: raise `SiteError` when it is the last.
+        """
         listed = [(place, url.partition("?")[0]) for place, url in enumerate(urls)]
         if listed[: self._given] != self._listed[: self._given]:
-            raise SiteError("The site replaced a part of a speech that had been sent on already.")
+            if last:
+                raise SiteError("The site replaced a part of a speech that had been sent on already.")
+            return
         for part, url in zip(listed, urls, strict=True):
             if part not in self._fetched or _failed(self._fetched[part]):
                 self._fetched[part] = asyncio.create_task(self._fetch(url))

@@ -30,6 +30,7 @@ class Metaso(Provider[MetasoCredential, MetasoSession]):
     models = tuple(Model(mode + engine) for engine in ("", f"-{prompt.SCHOLAR}") for mode in prompt.INSTRUCTIONS)
     attachments = False
     deletes = False
+    continues = False
 
     def credential(self, token: str) -> MetasoCredential:
         """Take `<uid>-<sid>` apart."""
@@ -43,7 +44,7 @@ class Metaso(Provider[MetasoCredential, MetasoSession]):
         return MetasoSession(time.time() + self.site.session_lifetime, token), credential
 
     def read_id(self, text: str) -> Conversation | None:  # noqa: ARG002 - whatever it is
-        """Read nothing: every question is a search of its own."""
+        """Read nothing: no conversation is continued."""
         return None
 
     def check_chat(self, request: ChatRequest) -> None:

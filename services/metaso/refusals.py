@@ -120,7 +120,8 @@ def meta_token(answer: Answer) -> str:
     if answer.status == AddressLimited.status:
         raise _limited(answer)
     if answer.status != _OK or "text/html" not in answer.content_type:
-        raise no_data(answer)
+        error = refusal(answer)
+        raise error if isinstance(error, AddressLimited) else no_data(answer)
     found = _META_TOKEN.search(answer.body)
     token = found[1].decode("utf-8", "replace") if found else ""
     if not ONE_WORD.fullmatch(token):

@@ -17,7 +17,6 @@ from shared.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from shared.surrogates import whole
 from shared.upstream import json
 from shared.upstream.client import Answer
 from shared.upstream.connect import COMPRESSED, END, ConnectFramer
@@ -138,7 +137,7 @@ def refusal_in(said: Mapping[str, Any], named: Named, status: int = 200) -> Site
     meant = named.get(kind, kind)
     if meant is UpstreamChanged:
         return unknown_call(said)
-    told = EXPIRED if kind is SessionRefused else f"The site says: [{whole(code)[:WORDS_LIMIT]}] {words}".rstrip()
+    told = EXPIRED if kind is SessionRefused else f"The site says: [{one_line(code)}] {words}".rstrip()
     return meant(told)
 
 

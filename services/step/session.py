@@ -25,6 +25,9 @@ _PAIR = re.compile(r"[\w.~+/=%-]+", re.ASCII)
 
 _HALVES = re.compile(rf"{_PAIR.pattern}{re.escape(DOTS)}{_PAIR.pattern}", re.ASCII)
 
+_MOST = 10.0**9
+"""Seconds a session may live: what is longer is no time, and may be no number a clock can hold."""
+
 _SECONDS = re.compile(r"(\d{1,9})(?:\.\d+)?s?", re.ASCII)
 
 
@@ -101,7 +104,7 @@ def _pair_and_device(payload: Mapping[str, Any], cookies: Mapping[str, str]) -> 
     What is set by cookies belongs together.
     """
     halves = [as_text(inner(payload, f"{half}Token", "raw")) for half in ("access", "refresh")]
-    pair = DOTS.join(halves) if all(halves) else ""
+    pair = DOTS.join(halves) if all(map(_PAIR.fullmatch, halves)) else ""
     token, device = (cookies.get(f"Oasis-{name}", "") for name in ("Token", "Webid"))
     if not _DEVICE.fullmatch(device):
         device = ""
@@ -121,10 +124,10 @@ def _seconds(duration: Any) -> float:
     if isinstance(duration, str):
         found = _SECONDS.fullmatch(duration)
         return float(found[1]) if found else 0.0
-    return max(0.0, float(duration)) if isinstance(duration, int | float) else 0.0
+    return max(0.0, float(min(duration, _MOST))) if isinstance(duration, int | float) else 0.0
 
 
 def _left(access: str, now: float) -> float:
     """Give the seconds an access token says it has left; 0 when it does not say, or by another clock than ours."""
     expires = claims(access).get("exp")
-    return max(0.0, expires - now) if isinstance(expires, int | float) else 0.0
+    return max(0.0, min(expires, now + _MOST) - now) if isinstance(expires, int | float) else 0.0

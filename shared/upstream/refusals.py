@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from shared.errors import AttachmentTooLarge, SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.logs import shape
+from shared.redaction import TEXT_LIMIT, mask
 from shared.surrogates import whole
 from shared.upstream.client import Answer
 
@@ -34,8 +35,9 @@ def kind_by_words(table: ByWords, words: str) -> type[SiteError] | None:
 
 
 def one_line(words: str) -> str:
-    """Write a site's words on one line, and not too many of them."""
-    return whole(" ".join(words.split()))[:WORDS_LIMIT]
+    """Write a site's words on one line, not too many of them, and without the secrets they may quote."""
+    # Masked before it is cut: half a token is not known as one.
+    return mask(whole(" ".join(words[:TEXT_LIMIT].split())))[:WORDS_LIMIT]
 
 
 def own_words(value: Any) -> str:

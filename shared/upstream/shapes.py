@@ -39,11 +39,11 @@ def as_address(value: Any) -> str:
 def text_of(value: Mapping[str, Any], *names: str) -> str:
     """Give the text that a reply must have under one of these names, also where it is a number.
 
-    Raise `UpstreamChanged` when it has none.
+    It is an id, a token, an address: raise `UpstreamChanged` when there is none, or it has what these cannot have.
     """
     for name in names:
         text = value.get(name)
-        if isinstance(text, str) and text:
+        if isinstance(text, str) and text and text.isprintable():
             return text
         if type(text) is int:
             return str(text)

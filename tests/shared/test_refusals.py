@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from shared.errors import AccountBusy, ContentBlocked, UpstreamChanged, UpstreamUnavailable
+from shared.redaction import TEXT_LIMIT, protect
 from shared.upstream.connect import ConnectFrame
 from shared.upstream.refusals import (
     code_of,
@@ -50,6 +51,13 @@ def test_own_words(value: Any, words: str) -> None:
     assert own_words(value) == words
     if isinstance(value, str) and "<html" not in value:
         assert one_line(value) == words
+
+
+def test_a_token_that_is_quoted_is_masked_before_the_words_are_cut() -> None:
+    token = "eyJ" + "x7Q" * 100
+    protect(token)
+    assert one_line(f"no user for {token}") == "no user for [redacted]"
+    assert one_line("x" * TEXT_LIMIT + token) == "x" * 200
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_addresses(url: str) -> None:
 def test_a_text_that_must_be_there() -> None:
     assert text_of({"rid": "", "id": "7"}, "rid", "id") == "7"
     assert text_of({"id": 7}, "rid", "id") == "7"
-    for value in ({}, {"rid": None, "id": ""}, {"id": True}):
+    for value in ({}, {"rid": None, "id": ""}, {"id": True}, {"id": "a\r\nb"}, {"rid": "a\ud83d"}):
         with pytest.raises(UpstreamChanged, match="`rid`") as caught:
             text_of(value, "rid", "id")
         assert caught.value.shape.startswith("{")

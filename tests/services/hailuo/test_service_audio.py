@@ -351,6 +351,15 @@ async def test_a_part_replaced_after_it_was_given_breaks_the_connection(names: s
         await breaks_off(world)
 
 
+@pytest.mark.parametrize("names", ["", "1"])
+async def test_only_the_last_list_need_have_what_was_given(names: str) -> None:
+    async with World.start(HAILUO_SPEECH_PAUSE="0.05") as world:
+        scripted(world, ["0", "0", names, "01"], {"0": b"AAAA", "1": b"BB"})
+        told = await world.speak(TEXT)
+        assert (told.status, told.body) == (200, b"AAAABB")
+        await world.settled()
+
+
 async def test_a_part_that_failed_is_fetched_again_when_its_address_is_signed_anew() -> None:
     async def fetch(url: str) -> bytes:
         if url.endswith("sig=1"):
@@ -358,9 +367,9 @@ async def test_a_part_that_failed_is_fetched_again_when_its_address_is_signed_an
         return b"sound"
 
     parts = _Parts(fetch)
-    parts.take(["https://a/1.mp3?sig=1"])
+    parts.take(["https://a/1.mp3?sig=1"], last=False)
     await asyncio.wait(parts._fetched.values())
-    parts.take(["https://a/1.mp3?sig=2"])
+    parts.take(["https://a/1.mp3?sig=2"], last=False)
     parts.end()
     assert (await parts.next(), await parts.next()) == (b"sound", None)
 
@@ -638,6 +647,20 @@ async def test_hearings(fault: Fault, status: int, text: str) -> None:
         assert told.status == status
         if status == 200:
             assert told.value == {"text": text}
+
+
+async def test_unknown_events_of_speech_and_hearing_are_counted(world: World) -> None:
+    scripted(world, ["0"], {"0": b"AAAA"})
+    text = {"chatID": "$CHAT", "msgID": "$MESSAGE", "isEnd": 0, "content": TEXT}
+    said = ("message_result", {"type": 2, "data": {"messageResult": text}, "statusInfo": OK})
+    world.site.script("chat", Events((("new_of_speech", {"type": 11}), said)))
+    words = ("asr_chunk", {"status_code": 0, "data": {"text": "好"}})
+    world.site.script("hear", Events((("new_of_hearing", {"status_code": 0}), words)))
+    assert (await world.speak(TEXT)).status == 200
+    assert (await world.hear(sounds.sound("好"))).value == {"text": "好"}
+    metrics = await world.scrape()
+    for kind in ("new_of_speech", "new_of_hearing"):
+        assert f'kind="{kind}"' in metrics
 
 
 async def test_hearing_is_tried_again_and_fails_over(world: World) -> None:

@@ -167,7 +167,9 @@ async def test_every_request_is_a_search_of_its_own(world: World) -> None:
     first = await world.ask("hi", conversation_id="new")
     second = await world.ask("and", conversation_id=first.id)
     assert first.id != second.id
-    assert [asked.question for asked in world.site.questions()] == ["hi", "and"]
+    world.tokens("ann", "ben")
+    assert (await world.ask("more", "ben", conversation_id=first.id)).status == 200
+    assert [asked.question for asked in world.site.questions()] == ["hi", "and", "more"]
 
 
 @each_way

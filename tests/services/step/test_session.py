@@ -1,5 +1,6 @@
 """Account tokens, and what they are exchanged for."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.simulators.step_state import jwt
 DEVICE = "267bcc81a01c2032a11a3fc6ec3e372c380eb9d1"
 REFRESH = jwt({"app_id": 10200, "device_id": DEVICE, "platform": "web"})
 ACCESS = jwt({"activated": True, "mode": 2})
+HUGE = base64.urlsafe_b64encode(b'{"exp": 1%b}' % (b"0" * 400)).decode().rstrip("=")
 NOW = 1_795_240_436.0
 
 
@@ -74,6 +76,8 @@ def test_a_pair_is_the_session_and_the_newest_credential() -> None:
         # By a clock that is not ours.
         (jwt({"exp": NOW - 2000}), None, 450),
         (jwt({"exp": "never"}), None, 450),
+        (f"e30.{HUGE}.x", None, 9e8),
+        ("A1", 10**400, 9e8),
     ],
 )
 def test_how_long_a_session_lives(access: str, duration: Any, seconds: float) -> None:
@@ -83,7 +87,16 @@ def test_how_long_a_session_lives(access: str, duration: Any, seconds: float) ->
 
 @pytest.mark.parametrize(
     "payload",
-    [{}, pair(""), pair(refresh=""), pair(None), {"accessToken": {"raw": "A1"}}, {"accessToken": "A1"}, {"data": []}],
+    [
+        {},
+        pair(""),
+        pair("A1\n"),
+        pair(refresh=""),
+        pair(None),
+        {"accessToken": {"raw": "A1"}},
+        {"accessToken": "A1"},
+        {"data": []},
+    ],
 )
 def test_no_pair_is_no_session(payload: dict[str, Any]) -> None:
     with pytest.raises(AccountExpired):
