@@ -43,6 +43,7 @@ class GlmDecoder:
         self._by_key: dict[str | int, Part] = {}
         self._parts: list[Part] = []
         self._at = 0
+        self._since = 0
         self._frames = 0
         self._late: list[Item] = []
         self._writing: Item | None = None
@@ -268,6 +269,7 @@ class GlmDecoder:
     def _changed(self, part: Part, item: Item, changed: bool) -> None:
         if not item.listed:
             item.listed = changed = True
+            item.passed = item.passed or part.passed
             part.items.append(item)
         if changed:
             item.changed = part.changed = self._frames
@@ -283,12 +285,13 @@ class GlmDecoder:
             last = self._at + 1 == len(self._parts)
             if not self._drain(part, last, out) or last:
                 return
-            quiet = self._frames - part.changed >= PATIENCE
+            quiet = self._quiet(part.changed)
             over = part.finished or (not part.stated and all(item.finished for item in part.items))
             if not (over or quiet or not part.items):
                 return
             part.passed = True
             self._at += 1
+            self._since = self._frames
 
     def _drain(self, part: Part, last: bool, out: list[Delta]) -> bool:
         """Give what is new in a part; tell whether all its items are over."""
@@ -298,7 +301,7 @@ class GlmDecoder:
             followed = part.at + 1 < len(items)
             over = part.finished or item.finished or (followed and not item.stated and not item.empty)
             if not over and (followed or not last):
-                over = self._frames - item.changed >= PATIENCE
+                over = self._quiet(item.changed)
             self._give(item, over, out)
             if not over:
                 return False
@@ -306,11 +309,14 @@ class GlmDecoder:
             part.at += 1
         return True
 
+    def _quiet(self, changed: int) -> bool:
+        """Tell whether what last changed then is taken for over; while it stood behind another part, it was not."""
+        return self._frames - max(changed, self._since) >= PATIENCE
+
     def _give_late(self, out: list[Delta]) -> None:
         """Give what items that were taken for over have added, where the answer is now."""
         for item in self._late:
             self._give(item, True, out)
-            self._pass(item, out)
         self._late.clear()
 
     def _give(self, item: Item, over: bool, out: list[Delta]) -> None:

@@ -312,6 +312,77 @@ def test_a_later_part_does_not_wait_for_ever() -> None:
     assert written(out) == "\n" + "甲" * (3 * PATIENCE - 1) + "二\n三"
 
 
+def one(name: str, kind: str, text: Any, status: str = "init") -> dict[str, Any]:
+    """A part of one item."""
+    return part(name, item(kind, text), status=status)
+
+
+ANNOUNCED: dict[str, tuple[list[list[dict[str, Any]]], list[str]]] = {
+    # parts in each frame; what each gives
+    "two texts, then one at a time": (
+        [
+            [one("a", "text", ""), one("b", "text", "")],
+            [one("a", "text", "一")],
+            [one("a", "text", "一。", "finish")],
+            [one("b", "text", "二")],
+            [one("b", "text", "二。", "finish")],
+        ],
+        ["", "一", "。", "\n二", "。"],
+    ),
+    "thinking and text, both all along": (
+        [
+            [one("a", "think", ""), one("b", "text", "")],
+            [one("a", "think", "想"), one("b", "text", "")],
+            [one("a", "think", "想想", "finish"), one("b", "text", "答")],
+            [one("a", "think", "想想", "finish"), one("b", "text", "答案", "finish")],
+        ],
+        ["", "«想»", "«想»答", "案"],
+    ),
+    "text beside a call": (
+        [
+            [one("a", "text", ""), one("b", "tool_calls", CALLS)],
+            *([one("a", "text", "一二三"[:count])] for count in (1, 2, 3)),
+        ],
+        ["", "一", "二", "三"],
+    ),
+    "code in a fence": (
+        [
+            [one("a", "code", ""), one("b", "text", "")],
+            *([one("a", "code", "x=1"[:count])] for count in (1, 2, 3)),
+            [one("b", "text", "好", "finish")],
+        ],
+        ["", "```python\nx", "=", "1", "\n```\n好"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("frames", "wanted"), ANNOUNCED.values(), ids=ANNOUNCED)
+def test_a_part_that_is_announced_empty_keeps_its_place(frames: list[list[dict[str, Any]]], wanted: list[str]) -> None:
+    decoder = GlmDecoder(ASSISTANT)
+    assert [written(decoder.feed(SseFrame("", message(*parts)))) for parts in frames] == wanted
+    assert written(decoder.feed(SseFrame("", FINISH))) == ""
+
+
+@pytest.mark.parametrize("waited", [2, PATIENCE, 3 * PATIENCE])
+@pytest.mark.parametrize(
+    ("kind", "texts", "wanted"),
+    [
+        ("code", ["x", "x=1", "x=1\ny"], "\n```python\nx=1\ny\n```\n完了"),
+        ("text", ["乙", "乙【1", "乙【1†来源】。"], "\n乙[1]。\n完了"),
+    ],
+)
+def test_what_waits_behind_another_part_is_not_taken_for_over(
+    waited: int, kind: str, texts: list[str], wanted: str
+) -> None:
+    last = one("c", "text", "完")
+    waiting = [one("b", kind, texts[0]), last]
+    frames = [message(one("a", "text", "甲" * length), *waiting) for length in range(1, waited)]
+    frames.append(message(one("a", "text", "甲" * waited, "finish"), *waiting))
+    frames += [message(one("b", kind, text), last) for text in texts]
+    frames.append(message(one("b", kind, texts[-1], "finish"), one("c", "text", "完了", "finish")))
+    assert written(decode([*frames, FINISH])) == "甲" * waited + wanted
+
+
 @pytest.mark.parametrize("status", ["finish", None])
 def test_two_items_of_one_part(status: str | None) -> None:
     decoder = GlmDecoder(ASSISTANT)
