@@ -40,7 +40,7 @@ class BrowserSite(Site):
     sec_ch_ua: str
     sec_ch_ua_platform: str = '"Windows"'
     extra_headers: Mapping[str, str] = field(factory=dict)
-    """Headers added to every call, or put in the place of one of the same name."""
+    """Headers added to every call, or put in the place of one of the same name, in whatever case."""
 
     def browser_headers(self, called: Mapping[str, str] = BY_SCRIPT) -> dict[str, str]:
         """Give the browser's headers, in its order."""
@@ -51,3 +51,8 @@ class BrowserSite(Site):
             **called,
             "User-Agent": self.user_agent,
         }
+
+    def with_extra(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Give headers with the extra ones added, or in their place."""
+        written = {name.lower(): name for name in headers}
+        return {**headers, **{written.get(name.lower(), name): value for name, value in self.extra_headers.items()}}

@@ -31,13 +31,14 @@ class EmohaaSite(BrowserSite):
 
     def headers(self, token: str) -> dict[str, str]:
         """Give the headers that every call of an account carries."""
-        return {
-            "Accept": "application/json, text/plain, */*",
-            "Authorization": f"Bearer {token}",
-            "Accept-Encoding": "gzip, deflate, br",
-            "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
-            "Origin": self.page,
-            "Referer": f"{self.page}/",
-            **self.browser_headers(),
-            **self.extra_headers,
-        }
+        return self.with_extra(
+            {
+                "Accept": "application/json, text/plain, */*",
+                "Authorization": f"Bearer {token}",
+                "Accept-Encoding": "gzip, deflate, br",
+                "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
+                "Origin": self.page,
+                "Referer": f"{self.page}/",
+                **self.browser_headers(),
+            }
+        )

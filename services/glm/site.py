@@ -76,27 +76,28 @@ class GlmSite(BrowserSite):
 
     def headers(self) -> dict[str, str]:
         """Give the headers that every call carries."""
-        return {
-            "Accept": "application/json, text/plain, */*",
-            "Accept-Encoding": "gzip, deflate, br",
-            "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
-            "Cache-Control": "no-cache",
-            "App-Name": "chatglm",
-            "Origin": self.base,
-            "Pragma": "no-cache",
-            "sec-ch-ua": self.sec_ch_ua,
-            "sec-ch-ua-mobile": "?0",
-            "sec-ch-ua-platform": self.sec_ch_ua_platform,
-            **BY_SCRIPT,
-            "User-Agent": self.user_agent,
-            "X-App-Platform": "pc",
-            "X-App-Version": self.app_version,
-            "X-Device-Brand": "",
-            "X-Device-Model": "",
-            "X-Exp-Groups": self.exp_groups,
-            "X-Lang": "zh",
-            **self.extra_headers,
-        }
+        return self.with_extra(
+            {
+                "Accept": "application/json, text/plain, */*",
+                "Accept-Encoding": "gzip, deflate, br",
+                "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
+                "Cache-Control": "no-cache",
+                "App-Name": "chatglm",
+                "Origin": self.base,
+                "Pragma": "no-cache",
+                "sec-ch-ua": self.sec_ch_ua,
+                "sec-ch-ua-mobile": "?0",
+                "sec-ch-ua-platform": self.sec_ch_ua_platform,
+                **BY_SCRIPT,
+                "User-Agent": self.user_agent,
+                "X-App-Platform": "pc",
+                "X-App-Version": self.app_version,
+                "X-Device-Brand": "",
+                "X-Device-Model": "",
+                "X-Exp-Groups": self.exp_groups,
+                "X-Lang": "zh",
+            }
+        )
 
     def chat_mode(self, model: str) -> dict[str, str]:
         """Give the `meta_data` field for the mode a model name asks for, if it asks for one."""

@@ -60,18 +60,19 @@ class HailuoSite(BrowserSite):
 
     def headers(self) -> dict[str, str]:
         """Give the headers that every call carries."""
-        return {
-            "Accept": "*/*",
-            "Accept-Encoding": "gzip, deflate, br",
-            "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
-            "Cache-Control": "no-cache",
-            "Origin": self.base,
-            "Pragma": "no-cache",
-            "Priority": "u=1, i",
-            "Referer": f"{self.base}/",
-            **self.browser_headers(),
-            **self.extra_headers,
-        }
+        return self.with_extra(
+            {
+                "Accept": "*/*",
+                "Accept-Encoding": "gzip, deflate, br",
+                "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
+                "Cache-Control": "no-cache",
+                "Origin": self.base,
+                "Pragma": "no-cache",
+                "Priority": "u=1, i",
+                "Referer": f"{self.base}/",
+                **self.browser_headers(),
+            }
+        )
 
     def full_query(self, uuid: str, device_id: str, unix: str) -> str:
         """Give the query of a call from this device; `unix` is the time, as it is signed."""

@@ -45,11 +45,12 @@ class MetasoSite(BrowserSite):
         return self._headers("*/*", AS_PAGE)
 
     def _headers(self, accept: str, called: Mapping[str, str]) -> dict[str, str]:
-        return {
-            "Accept": accept,
-            "Accept-Encoding": "gzip, deflate, br",
-            "Accept-Language": "zh-CN,zh;q=0.9",
-            "Origin": self.base,
-            **self.browser_headers(called),
-            **self.extra_headers,
-        }
+        return self.with_extra(
+            {
+                "Accept": accept,
+                "Accept-Encoding": "gzip, deflate, br",
+                "Accept-Language": "zh-CN,zh;q=0.9",
+                "Origin": self.base,
+                **self.browser_headers(called),
+            }
+        )

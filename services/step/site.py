@@ -50,15 +50,16 @@ class StepSite(BrowserSite):
 
     def headers(self, base: str) -> dict[str, str]:
         """Give the headers that every call carries after its own."""
-        return {
-            "Accept-Encoding": "gzip, deflate, br",
-            "Accept-Language": "zh-CN,zh;q=0.9,en-US;q=0.8,en;q=0.7",
-            "Origin": base,
-            "Connect-Protocol-Version": "1",
-            "Oasis-Appid": self.app_id,
-            "Oasis-Mode": self.mode,
-            "Oasis-Platform": self.platform,
-            **self.browser_headers(),
-            "X-Waf-Client-Type": self.waf_client_type,
-            **self.extra_headers,
-        }
+        return self.with_extra(
+            {
+                "Accept-Encoding": "gzip, deflate, br",
+                "Accept-Language": "zh-CN,zh;q=0.9,en-US;q=0.8,en;q=0.7",
+                "Origin": base,
+                "Connect-Protocol-Version": "1",
+                "Oasis-Appid": self.app_id,
+                "Oasis-Mode": self.mode,
+                "Oasis-Platform": self.platform,
+                **self.browser_headers(),
+                "X-Waf-Client-Type": self.waf_client_type,
+            }
+        )

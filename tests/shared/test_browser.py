@@ -32,6 +32,12 @@ def test_headers_and_their_order() -> None:
     assert list(site.browser_headers(AS_PAGE).items()) == list({**hints, **AS_PAGE, **agent}.items())
 
 
+def test_extra_headers_are_added_or_replace_in_whatever_case() -> None:
+    site = ToySite(extra_headers={"user-agent": "mine", "X-New": "1"})
+    given = {**site.browser_headers(), "Accept": "*/*"}
+    assert list(site.with_extra(given).items()) == list({**given, "User-Agent": "mine", "X-New": "1"}.items())
+
+
 def test_what_sites_have_in_common_can_be_set() -> None:
     environ = {"TOY_SEC_CH_UA_PLATFORM": '"Linux"', "TOY_EXTRA_HEADERS": '{"X-A": "b"}'}
     environ |= {"TOY_BASE": "https://b", "TOY_HOSTS": "b"}
