@@ -83,7 +83,7 @@ class Draws(Protocol):
     """A provider with `POST /v1/images/generations`."""
 
     async def draw(self, request: ImageRequest, lease: Lease[Any, Any]) -> list[Picture]:
-        """Draw; at least one picture, else `UpstreamUnavailable`."""
+        """Draw; at least one picture, else raise what happened."""
         ...
 
     async def picture(self, url: str) -> bytes:

@@ -11,7 +11,7 @@ from services.glm.refusals import refusal
 from services.glm.reply import GlmDecoder
 from services.glm.session import GlmLease
 from shared.deltas import Delta, Failed, Finish, Image, Text, Unknown
-from shared.errors import ContentBlocked, UpstreamUnavailable
+from shared.errors import ContentBlocked, SiteError, UpstreamUnavailable
 from shared.reply import FrameStream, Reply
 from shared.upstream.client import Upstream
 from shared.upstream.json import JSON, dumps
@@ -25,9 +25,13 @@ _LOOKED_AT = frozenset({"image", "text"})
 
 
 class Pictures:
-    """Collects the addresses of one reply's pictures; `unknown` is told what the decoder skipped. Pure."""
+    """Collects the addresses of one reply's pictures; `unknown` is told what the decoder skipped. Pure.
+
+    `said` is whether there has been any text.
+    """
 
     def __init__(self, unknown: Callable[[str], None]) -> None:
+        self.said = False
         self._unknown = unknown
         self._urls: dict[str, None] = {}
         self._text = ""
@@ -38,6 +42,7 @@ class Pictures:
             match delta:
                 case Text(text):
                     self._text += text
+                    self.said = True
                 case Image(url):
                     self._read_text()
                     self._urls[url] = None
@@ -82,6 +87,10 @@ async def draw(
             if decoder.finished and pictures.urls():
                 frames.finish()
                 break
-    if not (urls := pictures.urls()):
+    urls = pictures.urls()
+    if not urls and decoder.finished and pictures.said:
+        # The agent has answered in words: asked again, it would say the same in another conversation.
+        raise SiteError("The site has drawn nothing (图像生成失败).")
+    if not urls:
         raise UpstreamUnavailable("The site ended its answer without a picture.")
     return urls
