@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp_sse import EventSourceResponse
 
 PING_INTERVAL = 15.0
@@ -20,6 +20,10 @@ class Downstream:
         self.response = EventSourceResponse(sep="\n", allow_all_methods=True, ping_interval=PING_INTERVAL)
         self.response.content_type = "text/event-stream"
         self.response.charset = "utf-8"
+        if request.version < HttpVersion11:
+            # Such a body has no length and no chunks: only the end of the connection ends it.
+            self.response.force_close()
+            self.response.headers["Connection"] = "close"
         self._request = request
         self._head_wait = head_wait
         self._timer: asyncio.TimerHandle | None = None

@@ -65,6 +65,8 @@ def read_video(body: bytes) -> VideoRequest:
 def read_speech(body: bytes) -> SpeechRequest:
     """Read `POST /v1/audio/speech`; the voice is a name, or `{"id": name}` as OpenAI writes a custom one."""
     fields = read_body(body)
+    # Who asks for events could not read anything else.
+    fields.choice("stream_format", ("audio",))
     return SpeechRequest(
         input=fields.filled("input"),
         voice=_voice(fields),
@@ -84,7 +86,8 @@ def read_transcription(form: Mapping[str, str], audio: bytes | None, name: str =
         name=name,
         model=fields.text("model"),
         response_format=fields.choice("response_format", HEARD_FORMATS, "json"),
-        extra=fields.without("file", "model", "response_format"),
+        stream=fields.text("stream").lower() in ("true", "1"),
+        extra=fields.without("file", "model", "response_format", "stream"),
     )
 
 

@@ -19,6 +19,7 @@ from shared.routes.body import parse_body, read_form
 from shared.server import end_when_unread
 from shared.service import SERVICE, Service
 from shared.tries import Tries
+from shared.upstream.sse import EVENT_STREAM
 
 LANGUAGE = "und"
 """What `verbose_json` says where the client named no language: undetermined (ISO 639-2), since the sites tell none."""
@@ -148,6 +149,11 @@ def _sound(part: bytes) -> bytes:
 
 
 def _heard(ask: TranscriptionRequest, text: str, sound: audio.Sound) -> web.Response:
+    if ask.stream:
+        # The site tells all it has heard at once.
+        events = ({"type": "transcript.text.delta", "delta": text}, {"type": "transcript.text.done", "text": text})
+        data = b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events)
+        return web.Response(body=data, content_type=EVENT_STREAM, charset="utf-8")
     if ask.response_format == "text":
         return web.Response(text=text)
     body: dict[str, Any] = {"text": text}

@@ -247,6 +247,20 @@ async def test_a_slow_site_gets_a_head_and_pings(outcome: str, monkeypatch: pyte
         assert told[-1] == "[DONE]"
 
 
+@pytest.mark.parametrize("asked", ["", "Connection: keep-alive\r\n"])
+async def test_before_http_1_1_the_end_of_the_connection_ends_a_stream(asked: str) -> None:
+    async with toy() as (_, house):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rpartition(":")[2]))
+        body = json.dumps(asks(True)).encode()
+        head = f"POST /v1/chat/completions HTTP/1.0\r\n{asked}Authorization: Bearer t1\r\nContent-Length: {len(body)}"
+        writer.write(f"{head}\r\n\r\n".encode() + body)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        assert answer.endswith(b"data: [DONE]\n\n")
+        assert b"\r\nConnection: close\r\n" in answer
+        assert b"keep-alive" not in answer
+
+
 async def test_the_head_waits_for_the_site_to_accept() -> None:
     gate = asyncio.Event()
     async with toy(HEAD_WAIT="0") as (world, house):

@@ -440,7 +440,13 @@ def test_speech(voice: Any, read: str) -> None:
 def test_transcription() -> None:
     request = read_transcription({"model": "whisper-1", "language": "zh"}, b"RIFF", "a.wav")
     assert (request.audio, request.name, request.model) == (b"RIFF", "a.wav", "whisper-1")
-    assert (request.response_format, request.extra) == ("json", {"language": "zh"})
+    assert (request.response_format, request.extra, request.stream) == ("json", {"language": "zh"}, False)
+    assert [read_transcription({"stream": text}, b"RIFF").stream for text in ("True", "1", "false", "")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -477,6 +483,7 @@ def test_wrong_transcriptions_are_named(form: dict[str, str], audio: bytes | Non
         (read_speech, {"voice": 1}, "voice"),
         (read_speech, {"voice": {}}, "voice.id"),
         (read_speech, {"response_format": 1}, "response_format"),
+        (read_speech, {"stream_format": "sse"}, "stream_format"),
     ],
 )
 def test_wrong_fields_of_the_other_faces_are_named(

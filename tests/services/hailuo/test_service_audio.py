@@ -494,6 +494,20 @@ async def test_recorded_hearing(world: World) -> None:
 
 
 @needs_ffmpeg
+async def test_hearing_as_a_stream(world: World) -> None:
+    form = aiohttp.FormData({"stream": "true", "file": BytesIO(sounds.sound("早上好"))})
+    headers = {"Authorization": f"Bearer {world.tokens()}"}
+    async with world.house.client.post(
+        f"{world.house.url}/v1/audio/transcriptions", data=form, headers=headers
+    ) as told:
+        assert told.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        events = (await told.read()).split(b"\n\n")
+    assert [orjson.loads(event.removeprefix(b"data: ")) for event in events[:-1]] == [
+        {"type": "transcript.text.delta", "delta": "早上好"},
+        {"type": "transcript.text.done", "text": "早上好"},
+    ]
+
+
 async def test_other_sounds_are_converted(world: World) -> None:
     assert (await world.hear(WAV)).value == {"text": DEFAULT_HEARD}
     assert b"RIFF" not in world.site.calls_of("hear")[0].body
