@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from shared import redaction
 from shared.errors import AccountBusy, ContentBlocked, UpstreamChanged, UpstreamUnavailable
 from shared.redaction import TEXT_LIMIT, protect
 from shared.upstream.connect import ConnectFrame
@@ -53,7 +54,8 @@ def test_own_words(value: Any, words: str) -> None:
         assert one_line(value) == words
 
 
-def test_a_token_that_is_quoted_is_masked_before_the_words_are_cut() -> None:
+def test_a_token_that_is_quoted_is_masked_before_the_words_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_secrets", redaction._Secrets())
     token = "eyJ" + "x7Q" * 100
     protect(token)
     assert one_line(f"no user for {token}") == "no user for [redacted]"
