@@ -129,7 +129,7 @@ async def test_the_client_leaves_during_the_exchange_which_comes_home() -> None:
 
 async def test_the_client_leaves_in_the_middle_of_a_long_write() -> None:
     frames = [{"conversation": "*"}, *[{"text": "x" * 10_000}] * 3000]
-    async with toy() as (world, house), quiet():
+    async with toy() as (world, house), quiet() as logs:
         world.play(Scene(frames))
         async with aiohttp.ClientSession() as client:
             headers = {"Authorization": "Bearer t1"}
@@ -138,6 +138,8 @@ async def test_the_client_leaves_in_the_middle_of_a_long_write() -> None:
                 await response.content.readany()
                 response.close()
         await world.until(lambda: world.deleted and is_free(house))
+        await world.until(lambda: any(line["event"] == "answered" for line in logs))
+        assert [line["status"] for line in logs if line["event"] == "answered"] == [499]
 
 
 async def test_the_site_breaks_off_and_the_conversation_is_deleted() -> None:
@@ -176,6 +178,15 @@ async def test_a_deletion_that_fails_after_a_break_goes_on_when_the_account_is_f
         assert not world.deleted
         world.hold_forget.set()
         await world.until(lambda: world.deleted)
+
+
+async def test_a_deletion_that_is_refused_after_a_break_is_tried_again() -> None:
+    async with toy() as (world, house), quiet():
+        world.play(Scene(HELLO[:2], ending="stall"))
+        world.scenes["forget"].append(refuses("UpstreamUnavailable"))
+        await leave(house, world, asks(stream=True), lambda: world.conversations)
+        await world.until(lambda: world.deleted)
+        assert len(world.tokens("forget")) == 2
 
 
 async def test_a_conversation_that_is_gone_already_is_no_failure() -> None:

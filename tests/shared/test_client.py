@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import define, field
 
+from shared.addresses import checked_addresses
 from shared.errors import UpstreamChanged, UpstreamTimeout, UpstreamUnavailable
 from shared.metrics import Metrics
 from shared.settings import Settings
 from shared.upstream import client as client_module
 from shared.upstream import json
 from shared.upstream.client import Upstream, through
+from tests.shared.origins import CLIENT_TLS, NAME, Names, serve_origin, serve_proxy, server_tls
 
 HOSTS = frozenset({"site.test", "127.0.0.1", "localhost"})
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=x\r\nContent-Length: 2\r\n\r\n{}"
@@ -159,6 +163,29 @@ async def test_a_file_is_fetched_by_https_only() -> None:
             await upstream.fetch(url, kind="test")
     assert await seen == b"\x16"  # a TLS handshake
     server.close()
+
+
+@pytest.mark.parametrize("through_a_proxy", [False, True])
+async def test_a_file_is_fetched_from_the_address_that_was_checked_by_its_name(
+    through_a_proxy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(["127.0.0.1"])
+    monkeypatch.setattr(client_module, "checked_addresses", partial(checked_addresses, resolve=names))
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", CLIENT_TLS)
+    async with serve_origin(server_tls(tmp_path)) as origin, serve_proxy() as proxy:
+        origin.gives("/{any}", b"picture")
+        proxy.leads_to = origin.port
+        environ = {"OUTBOUND_PROXY": f"http://127.0.0.1:{proxy.port}"} if through_a_proxy else {}
+        async with wired(ALLOW_PRIVATE_URLS="1", **environ) as (_, upstream):
+            url = origin.url("/a%27b/c.png?sign=%2B+%27", NAME, "https")
+            assert (await upstream.fetch(url, kind="test", headers={"X-A": "b"})).body == b"picture"
+        [request] = origin.asked
+        assert request.raw_path == "/a%27b/c.png?sign=%2B+%27"
+        assert (request.headers["Host"], request.headers["X-A"]) == (f"{NAME}:{origin.port}", "b")
+        # Asked once: a second answer may be another.
+        assert names.asked == [NAME]
+        connects = [head.split(" ")[:2] for head in proxy.heads]
+        assert connects == ([["CONNECT", f"127.0.0.1:{origin.port}"]] if through_a_proxy else [])
 
 
 async def test_headers_are_the_providers_alone() -> None:

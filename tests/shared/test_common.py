@@ -276,6 +276,16 @@ async def test_a_cool_down_that_is_over_or_taken_back_is_none(make: Make, server
     assert (await second.take("b", alone=True)).cooldown is None
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.0001])
+async def test_a_cool_down_of_no_time_does_not_cost_the_way_to_redis(make: Make, seconds: float) -> None:
+    first, second = await make(), await make()
+    # A site may say `Retry-After: 0`, and Redis takes no end that is over.
+    first.cool("a", Cooldown(AccountLimited(retry_after=seconds), seconds, seconds))
+    first.cool("b", LIMITED)
+    await until(lambda: len(second.news) == 2)
+    assert first.state == "ok"
+
+
 async def test_what_is_said_of_an_account_is_said_in_order(
     make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

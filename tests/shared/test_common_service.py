@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from shared.common import replicas
+from shared.errors import AddressLimited
 from tests.house import House, running
 from tests.shared.redisserver import RedisServer, needs_redis
 from tests.shared.toy import Told, Toy, ask, asks
@@ -55,6 +56,15 @@ async def load(world: World, houses: Sequence[House], requests: int = REQUESTS) 
 def most(world: World) -> int:
     """The most outputs that ever ran on one account at once."""
     return max(world.most[account] for account in ACCOUNTS)
+
+
+def limited(house: House) -> bool:
+    """Whether a replica refuses every request because of its address."""
+    try:
+        house.service.accounts.check_address()
+    except AddressLimited:
+        return True
+    return False
 
 
 async def ready(house: House) -> Any:
@@ -206,6 +216,17 @@ async def test_a_limited_address_is_limited_for_all(server: RedisServer) -> None
                 told = await ask(house, token="t2")
                 assert (told.status, told.json["error"]["message"]) == (429, "slow down")
                 assert house.service.accounts.slots.states()["running"] == 0
+        assert len(world.asked) == calls
+
+
+async def test_a_check_at_the_other_knows_of_a_limited_address(server: RedisServer) -> None:
+    async with pair(server) as (world, first, second):
+        world.play(refuses("AddressLimited", "slow down", 60))
+        assert (await ask(first)).status == 429
+        # A check takes no lease, with which it would be told: it depends on the news.
+        await world.until(lambda: limited(second))
+        calls = len(world.asked)
+        assert (await ask(second, {"token": "t2"}, None, "/token/check")).status == 429
         assert len(world.asked) == calls
 
 

@@ -15,8 +15,10 @@ from attrs import define
 
 from shared.openai.errors import Draining
 from shared.service import Service
+from shared.sessions import Sessions
 from shared.settings import Settings
-from tests.shared.toy import Toy, ToySite, asks, events, text_of
+from shared.terms import Credential
+from tests.shared.toy import Toy, ToySession, ToySite, ask, asks, events, text_of, toy
 from tests.shared.toysite import HELLO, Scene, World
 
 
@@ -171,6 +173,31 @@ async def test_a_rotated_token_survives_the_restart(tmp_path: Any) -> None:
                 service.stop()
                 assert await service.ended() == 0
         assert world.tokens("session") == ["t1", "t1-newer"]
+
+
+async def test_an_exchange_under_way_at_the_end_comes_home(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    close, exchange = Sessions.close, Toy.exchange
+    begun, closing = asyncio.Event(), asyncio.Event()
+
+    async def close_later(self: Sessions) -> None:
+        closing.set()
+        await close(self)
+
+    async def exchange_later(self: Toy, credential: Credential) -> tuple[ToySession, Credential]:
+        begun.set()
+        await closing.wait()
+        return await exchange(self, credential)
+
+    monkeypatch.setattr(Sessions, "close", close_later)
+    monkeypatch.setattr(Toy, "exchange", exchange_later)
+    path = tmp_path / "state.json"
+    async with toy(STATE_FILE=str(path)) as (world, house):
+        world.newest["t1"] = "t1-newer"
+        asking = asyncio.create_task(ask(house))
+        await begun.wait()
+        asking.cancel()
+    # The old one is worth nothing any more at a site that rotates.
+    assert "t1-newer" in path.read_text()
 
 
 async def test_a_client_that_leaves_ends_the_call_to_the_site() -> None:

@@ -167,6 +167,8 @@ async def test_models() -> None:
         for name in ("toy", "toy/large"):
             status, _, model = await call(house, "GET", f"/v1/models/{name}")
             assert (status, model["id"], model["object"], model["owned_by"]) == (200, name, "model", "toy")
+            assert type(model["created"]) is int
+            assert model in told["data"]
 
 
 @pytest.mark.parametrize(("given", "echoed"), [("abc-1.2_3", True), ("x" * 65, False), ("a b", False), ("", False)])
@@ -253,7 +255,8 @@ async def test_token_check_with_api_keys() -> None:
         assert (await ask(house, {"token": "t9"}, "key-one", "/token/check")).json == {"live": True}
         world.expired.add("t2")
         told = await ask(house, {}, "key-two", "/token/check")
-        assert [account["live"] for account in told.json["accounts"]] == [True, False]
+        keys = [house.service.accounts.account(token).key for token in ("t1", "t2")]
+        assert told.json["accounts"] == [{"account": keys[0], "live": True}, {"account": keys[1], "live": False}]
         assert told.json["live"] is False
         assert b"t1" not in told.body
 

@@ -15,7 +15,7 @@ from shared.errors import AccountExpired, SessionRefused, UpstreamUnavailable
 from shared.redaction import redact
 from shared.sessions import Sessions
 from shared.state import CredentialFile
-from shared.terms import Credential, Session
+from shared.terms import Credential, Session, TokenSession
 from tests.shared.clock import settle
 
 OWN = Credential("own")
@@ -59,6 +59,18 @@ async def test_one_flight_for_all_and_its_session_is_kept() -> None:
     assert exchange.asked == ["own"]
     await sessions.get("e", OWN)
     assert exchange.asked == ["own", "own"]
+
+
+async def test_what_an_exchange_gives_is_kept_out_of_the_log() -> None:
+    # None of it is hidden for its looks.
+    access, newest = "a plain access word", "a plain newest word"
+
+    async def exchange(_: Credential) -> tuple[TokenSession, Credential]:
+        return TokenSession(time.time() + 60, access), Credential(newest)
+
+    assert redact(f"{access}, {newest}") == f"{access}, {newest}"
+    await Sessions(exchange, Credential, CredentialFile(None, "toy")).get("d", OWN)
+    assert "plain" not in redact(f"{access}, {newest}")
 
 
 async def test_a_session_is_used_until_it_expires() -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
 
 from shared import slots as slots_module
+from shared import tries
 from tests.shared.toy import Told, ask, asks, toy
 from tests.shared.toysite import HELLO, Scene, fails, refuses
 
@@ -312,6 +314,30 @@ async def test_retries_are_for_the_whole_request() -> None:
         world.play(refuses("UpstreamUnavailable"))
         assert (await ask(house, token="t1,t2,t3")).status == 502
         assert len(world.tokens()) == 1
+
+
+async def test_the_waits_before_retries_grow_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    # Only as the tries see it: the site sleeps too.
+    monkeypatch.setattr(tries, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+    async with toy(RETRIES="3", RETRY_BACKOFF="8") as (world, house):
+        world.play(*[refuses("UpstreamUnavailable")] * 3)
+        assert (await ask(house)).status == 200
+    shares = [wait / (8 * 2**turn) for turn, wait in enumerate(waits)]
+    assert len(set(shares)) == 3
+    assert all(0.5 <= share <= 1.5 for share in shares)
+
+
+async def test_what_an_account_met_outweighs_one_that_is_off() -> None:
+    async with toy(**FAST) as (world, house):
+        world.expired.add("t2")
+        assert (await ask(house, token="t2")).status == 401
+        world.play(refuses("AccountLimited"), token="t1")
+        assert heard(await ask(house, token="t1,t2")) == (429, "rate_limit_exceeded", "10")
 
 
 @pytest.mark.parametrize(

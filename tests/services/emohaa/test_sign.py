@@ -28,8 +28,3 @@ def test_every_call_is_signed_anew_with_a_number_as_javascript_writes_it() -> No
     nonces = {provider._headers(TokenSession(0.0, "T"))["X-Xss-Id"] for _ in range(1000)}
     assert len(nonces) == 1000
     assert all(re.fullmatch(r"0\.[1-9][0-9]*", nonce) for nonce in nonces)
-
-
-def test_extra_headers_are_added_or_replace() -> None:
-    headers = EmohaaSite(extra_headers={"Accept-Language": "en", "X-New": "1"}).headers("T")
-    assert headers == {**EmohaaSite().headers("T"), "Accept-Language": "en", "X-New": "1"}

@@ -22,6 +22,7 @@ SIZELESS = {**FILE, "width": 0, "height": 0}
         ([SIZELESS], [{"type": "file", "file": [SIZELESS]}]),
         ([IMAGE], [{"type": "image", "image": [NAMED]}]),
         ([IMAGE, FILE, IMAGE], [{"type": "file", "file": [FILE]}, {"type": "image", "image": [NAMED] * 2}]),
+        ([{"width": 1}], [{"type": "image", "image": [{"width": 1, "image_url": None}]}]),
         ([{"height": 1}], [{"type": "image", "image": [{"height": 1, "image_url": None}]}]),
     ],
 )

@@ -61,6 +61,7 @@ REFUSED = [
     (answer(b"", 200), UpstreamUnavailable),
     (answer(b"Bad Gateway", 502, "text/plain"), UpstreamUnavailable),
     (answer(PAGE, 429, "text/html", Retry_After="30"), AddressLimited),
+    (answer(PAGE, 503, "text/html", Retry_After="30"), UpstreamUnavailable),
     *((answer(said(words)), UpstreamUnavailable) for words in
       ("服务异常", "系统异常", "系统错误", "网络异常，请检查网络", "服务器内部错误", "内部服务故障")),
     *((answer({"detail": "Not Found"}, status), UpstreamChanged) for status in (404, 405, 415)),

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from shared import slots
+from shared.upstream import client
 from tests.services.glm.frames import item, part
 from tests.services.glm.world import AGENT, DRAWING, World, headers_of
-from tests.simulators import Cut, Fault, Pass, Reply, html, server_error
+from tests.simulators import Cut, Fault, Pass, Reply, Split, Stall, Together, html, server_error
 from tests.simulators.chatglm import Filter, Frames, access_refused, busy
 from tests.simulators.chatglm_checks import CONSTANT_HEADERS
 
@@ -107,11 +108,11 @@ async def test_as_many_as_asked_for(world: World, wanted: int) -> None:
     await world.deleted()
 
 
-async def test_a_reply_with_several_pictures_counts_as_several(world: World) -> None:
+@pytest.mark.parametrize("size", [None, 50])
+async def test_a_reply_with_several_pictures_counts_as_several(world: World, size: int | None) -> None:
     one, two, three, four = (f"https://sfile.chatglm.cn/testpath/{n}.png" for n in range(4))
-    world.site.script(
-        "stream", Frames(drawn(one, two, "", "ftp://x/y.png"), said(f"看 ![a]({three})![b]({four}) 和 ({one})"), END)
-    )
+    frames = Frames(drawn(one, two, "", "ftp://x/y.png"), said(f"看 ![a]({three})![b]({four}) 和 ({one})"), END)
+    world.site.script("stream", Together(frames, Split(size=size)))
     told = await world.request(PATH, {**CAT, "n": 2})
     assert [picture["url"] for picture in told.value["data"]] == [one, two, three, four]
     assert len(world.site.calls_of("stream")) == 1
@@ -127,9 +128,21 @@ async def test_links_in_other_things_than_text_are_no_pictures(world: World) -> 
     assert (await world.metrics())['chat_service_unknown_total{kind="hologram"}'] == 1
 
 
-async def test_a_picture_may_come_after_a_finish(world: World) -> None:
+@pytest.mark.parametrize("size", [None, 50])
+async def test_a_picture_may_come_after_a_finish(world: World, size: int | None) -> None:
     picture = "https://sfile.chatglm.cn/testpath/1.png"
-    world.site.script("stream", Frames(said("好的，我来画"), END, drawn(picture), END))
+    world.site.script("stream", Together(Frames(said("好的，我来画"), END, drawn(picture), END), Split(size=size)))
+    told = await world.request(PATH, CAT)
+    assert told.value["data"] == [{"url": picture}]
+    assert len(world.site.calls_of("stream")) == 1
+
+
+async def test_a_picture_and_a_finish_are_the_answer_although_the_site_does_not_hang_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LEAVE_TIMEOUT", 0.05)
+    picture = "https://sfile.chatglm.cn/testpath/1.png"
+    world.site.script("stream", Together(Frames(drawn(picture), END, {}), Stall(-3)))
     told = await world.request(PATH, CAT)
     assert told.value["data"] == [{"url": picture}]
     assert len(world.site.calls_of("stream")) == 1

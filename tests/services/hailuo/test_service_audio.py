@@ -165,6 +165,21 @@ async def test_bad_requests_cost_no_account(world: World, asked: dict[str, Any],
     assert world.site.calls == []
 
 
+@pytest.mark.parametrize(("asked", "named"), BAD.values(), ids=BAD)
+async def test_bad_requests_wait_for_no_account(asked: dict[str, Any], named: str) -> None:
+    async with World.start(ACCOUNT_WAIT="0") as world:
+        stall = Stall(until=asyncio.Event())
+        world.site.script("chat", stall)
+        chat = asyncio.create_task(world.whole("a"))
+        await asyncio.wait_for(stall.reached.wait(), 5)
+        told = await world.request("/v1/audio/speech", {"input": "a", "voice": "alloy", **asked})
+        assert told.status == 400
+        assert named in told.message
+        assert stall.until is not None
+        stall.until.set()
+        assert (await chat).status == 200
+
+
 async def test_two_speeches_of_an_account_do_not_mix_their_voices(world: World) -> None:
     first, second = await asyncio.gather(world.speak(TEXT, voice="alloy"), world.speak("早上好！", voice="echo"))
     spoken(first)
@@ -224,6 +239,12 @@ MADE: dict[str, tuple[str, tuple[Fault, ...], int, str]] = {
     "a broken part": ("part", (Cut(after=100),), 502, ""),
     "no message": ("chat", (Events((("close_chunk", {"type": 8}),)),), 502, ""),
     "a broken repetition": ("chat", (Cut(after=-400),), 502, ""),
+    "a login that ends in the repetition": (
+        "chat",
+        (Events((("message_result", {"statusInfo": EXPIRED["statusInfo"]}),)),),
+        401,
+        "invalid_api_key",
+    ),
 }
 
 
@@ -592,6 +613,13 @@ async def test_a_boundary_that_is_no_text(world: World) -> None:
     async with asyncio.timeout(5):
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
     writer.close()
+
+
+async def test_a_field_that_is_no_utf_8_costs_no_answer(world: World) -> None:
+    sound = sounds.sound("好")
+    file = FILE_PART.replace(b"\r\n1\r\n", b"\r\n" + sound + b"\r\n")
+    told = await upload_raw(world, TEXT_PART.replace(b"\r\n1\r\n", b"\r\n\xff\r\n") + file + b"--x--\r\n", FORM)
+    assert told.value == {"text": "好"}
 
 
 async def test_a_form_counts_as_it_is_unpacked() -> None:

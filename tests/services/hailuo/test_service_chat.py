@@ -425,7 +425,15 @@ async def test_models(world: World) -> None:
     async with world.house.client.get(f"{world.house.url}/v1/models") as response:
         told = await response.json()
     names = {model["id"] for model in told["data"]}
-    assert {"hailuo", "abab6-chat", "abab5.5s-chat", "abab5.5-chat", "abab-v1", "abab-v1-vision"} <= names
+    assert {
+        "hailuo",
+        "hailuo-nosearch",
+        "abab6-chat",
+        "abab5.5s-chat",
+        "abab5.5-chat",
+        "abab-v1",
+        "abab-v1-vision",
+    } <= names
     assert {"MiniMax-Text-01", "MiniMax-VL-01", "tts-1", "tts-1-hd", "whisper-1"} <= names
 
 

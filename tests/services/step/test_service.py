@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
+from services.step.site import StepSite as StepSettings
 from tests.answers import data_url
 from tests.services.step.world import World, headers_of
 from tests.simulators import ContentType, Cut, Fault, Pass, Reply, Split, Stall, Together, html, server_error
@@ -663,6 +664,21 @@ async def test_a_site_that_cannot_be_asked(world: World, fault: Fault, status: i
 async def test_models(world: World, model: str, status: int) -> None:
     async with world.house.client.get(f"{world.house.url}/v1/models/{model}") as response:
         assert response.status == status
+
+
+async def test_every_name_that_chooses_something_is_listed(world: World) -> None:
+    async with world.house.client.get(f"{world.house.url}/v1/models") as response:
+        names = {model["id"] for model in (await response.json())["data"]}
+    assert names >= {"step", "step-search", "step-nosearch", *StepSettings().model_ids, *StepSettings().stepfun_models}
+
+
+@pytest.mark.parametrize("setting", ["STEP_MODEL_IDS", "STEP_STEPFUN_MODELS"])
+async def test_a_model_of_the_settings_is_known(setting: str) -> None:
+    async with (
+        World.start(**{setting: '{"step-9": "9"}'}) as world,
+        world.house.client.get(f"{world.house.url}/v1/models/step-9") as response,
+    ):
+        assert response.status == 200
 
 
 async def test_faults_can_wait(world: World) -> None:
