@@ -47,7 +47,7 @@ CAPABILITIES: tuple[tuple[type, str, str, Handler], ...] = (
 def application(provider_type: type[Provider[Any, Any]], site: Site, settings: Settings) -> web.Application:
     """Make the application of one service."""
     service = Service(provider_type, site, settings)
-    app = web.Application(middlewares=[_answer_errors], client_max_size=settings.max_body_mb * 1024 * 1024)
+    app = web.Application(middlewares=[_answer_errors])
     app[SERVICE] = service
     app.router.add_post("/v1/chat/completions", chat.chat)
     app.router.add_get("/v1/models", models.models)
@@ -138,8 +138,11 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     began = time.monotonic()
     status = CLIENT_LEFT
     try:
-        response = await _answer(request, handler, name)
-        status = response.status
+        with service.serving():
+            response = await _answer(request, handler, name)
+            if service.draining:
+                response.force_close()
+            status = await _sent(request, response)
     finally:
         route = request.match_info.route.resource
         path = "unknown" if route is None else route.canonical
@@ -152,9 +155,20 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
                 status=status,
                 seconds=round(time.monotonic() - began, 3),
             )
-    if service.draining:
-        response.force_close()
     return response
+
+
+async def _sent(request: web.Request, response: web.StreamResponse) -> int:
+    """Send an answer to its end, unless its handler has; give the status to be counted."""
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    except ConnectionError:
+        return CLIENT_LEFT
+    if "Content-Encoding" in request.headers and not request.content.is_eof():
+        # What is still to come would be unpacked, to a thousand times its size, for nobody.
+        request.content.set_exception(web.RequestPayloadError("refused"))
+    return response.status
 
 
 async def _answer(request: web.Request, handler: Handler, name: str) -> web.StreamResponse:

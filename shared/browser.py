@@ -1,6 +1,8 @@
 """What Chrome sends of its own accord with every call that a page makes to its site. Pure."""
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
 from attrs import field, frozen
 
@@ -24,6 +26,9 @@ AS_PAGE: Mapping[str, str] = {
 }
 """Who calls: a script of the page, or the user who opens the page."""
 
+_HEADER_NAME = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.6.2."""
+
 
 def chrome(version: int, system: str = WINDOWS) -> str:
     """Give the User-Agent of Chrome."""
@@ -41,6 +46,11 @@ class BrowserSite(Site):
     sec_ch_ua_platform: str = '"Windows"'
     extra_headers: Mapping[str, str] = field(factory=dict)
     """Headers added to every call, or put in the place of one of the same name, in whatever case."""
+
+    @extra_headers.validator
+    def _check_extra_headers(self, _: Any, value: Mapping[str, str]) -> None:
+        if not all(map(_HEADER_NAME.fullmatch, value)):
+            raise ValueError("EXTRA_HEADERS takes an object whose names are those of headers.")
 
     def browser_headers(self, called: Mapping[str, str] = BY_SCRIPT) -> dict[str, str]:
         """Give the browser's headers, in its order."""

@@ -154,11 +154,13 @@ class Reply:
 _LAST = (Finish, Failed)
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 """What may stand before a document: white space, and the bytes of a byte order mark."""
+_BLANK_MOST = 64 * 1024
+"""Bytes of that after which no document is looked for."""
 
 
 async def _beginning(call: Call, begun: bytes) -> bytes:
     """Read on until there is a byte that tells a document from a stream, or nothing more comes."""
-    while not begun.strip(_BLANK) and (part := await call.read()):
+    while len(begun) < _BLANK_MOST and not begun.strip(_BLANK) and (part := await call.read()):
         begun += part
     return begun
 

@@ -1,5 +1,6 @@
 """How an application is served, and what becomes of what a client sends that is no request."""
 
+import asyncio
 import socket
 from collections.abc import Mapping, MutableMapping
 from typing import Any
@@ -9,7 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from shared.faults import told
 from shared.logs import get_logger
-from shared.openai.errors import ApiError, BadRequest, body
+from shared.openai.errors import ApiError, BadRequest, ExpectationFailed, body
 
 log = get_logger(__name__)
 
@@ -54,6 +55,30 @@ class _Server(web.Server):
 class _Connection(web.RequestHandler):
     """A client's connection. What aiohttp says of bytes it cannot read quotes them: it is neither sent nor logged."""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; one whose client takes nothing for `SEND_TIMEOUT` ends, as aiohttp-sse has it for event streams."""
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)
+        if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, option, int(SEND_TIMEOUT * 1000))
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes. That a body can be read no further aiohttp tells the next request, not who reads the body."""
+        super().data_received(data)
+        request = self._current_request
+        error = getattr(self._messages[-1][0], "exc", None) if self._messages else None
+        if request is not None and isinstance(error, HttpProcessingError) and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("broken"))
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; what aiohttp raised before the application was asked is put into the envelope."""
+        if isinstance(resp, web.HTTPExpectationFailed):
+            resp = _outside(ExpectationFailed())
+        return await super().finish_response(request, resp, start_time)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -70,10 +95,7 @@ class _Connection(web.RequestHandler):
             error = told(exc if isinstance(exc, Exception) else TimeoutError(), "")
         if request.writer.output_size > 0:
             raise ConnectionError("An answer has begun already.")
-        response = error_response(error)
-        allow_origin(response.headers, "*")
-        response.force_close()
-        return response
+        return _outside(error)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Log a fault; of what a client has sent amiss only the kind."""
@@ -84,17 +106,17 @@ class _Connection(web.RequestHandler):
             super().log_exception(*args, **kw)
 
 
-def end_when_unread(request: web.BaseRequest) -> None:
-    """Have the connection of a client that reads nothing for `SEND_TIMEOUT` ended, as its event streams are."""
-    sock = None if request.transport is None else request.transport.get_extra_info("socket")
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, option, int(SEND_TIMEOUT * 1000))
-
-
 def error_response(error: ApiError) -> web.Response:
     """Give the answer that tells an error."""
     return web.Response(body=body(error), status=error.status, headers=error.headers, content_type="application/json")
+
+
+def _outside(error: ApiError) -> web.Response:
+    """Give the answer to what never reached the application; it ends the connection."""
+    response = error_response(error)
+    allow_origin(response.headers, "*")
+    response.force_close()
+    return response
 
 
 def allow_origin(headers: MutableMapping[str, str], origin: str) -> None:

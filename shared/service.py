@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -134,18 +134,15 @@ class Service:
         owner = Owner(account.digest, caller.api_key, conversation)
         await self._owners.put(self.provider.write_id(conversation), owner)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Hold while a request is served: a drain waits for it, and at its end cuts it with `Draining`."""
-        with self.awaited():
-            async with self.cuttable():
-                yield
-
-    @contextmanager
-    def awaited(self) -> Iterator[None]:
-        """Hold while a request is served: a drain waits for it. Raise `Draining` when one has begun."""
+    def running(self) -> "Cuttable":
+        """Do work on a request, which the end of a drain cuts; raise `Draining` when one has begun."""
         if self.draining:
             raise Draining
+        return self.cuttable()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Hold from a request to the last byte of its answer: a drain waits for it."""
         self._serving += 1
         self._idle.clear()
         try:

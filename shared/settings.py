@@ -68,6 +68,7 @@ def _address(*schemes: str) -> _Kind:
     return _Kind("an address such as " + " or ".join(f"{s}://host:port" for s in schemes), parse)
 
 
+_DATABASE = re.compile("/?(?:[0-9]{1,5})?/?")
 _DB = {"db": re.compile("[0-9]{1,5}")}
 _TLS = {
     **dict.fromkeys(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), re.compile(".+")),
@@ -84,7 +85,8 @@ def _parse_redis(text: str) -> str:
     taken = _REDIS_OPTIONS[parts.scheme]
     options = parse_qs(parts.query, strict_parsing=bool(parts.query))
     known = all(name in taken and taken[name].fullmatch(value) for name, (value,) in options.items())
-    if not place or not known or parts.port == 0 or " " in text:
+    database = parts.scheme == "unix" or _DATABASE.fullmatch(parts.path)
+    if not place or not known or not database or parts.port == 0 or " " in text:
         raise ValueError
     return text
 

@@ -126,6 +126,8 @@ class Slots:
         slot.off_until = slot.resting_until = 0.0
         slot.refusal = None
         slot.busy_in_a_row = 0
+        if refused:
+            self._grant()
         return refused
 
     def busy(self, account: str) -> float:

@@ -104,6 +104,17 @@ class TooLarge(ApiError):
         super().__init__(f"The request body is larger than {limit / 2**20:g} MiB.")
 
 
+class ExpectationFailed(ApiError):
+    """The `Expect` header asks for something else than 100-continue."""
+
+    status = 417
+    type = "invalid_request_error"
+    code = "expectation_failed"
+
+    def __init__(self) -> None:
+        super().__init__("This service knows `Expect: 100-continue` only.")
+
+
 class TooMany(ApiError):
     """No account came free in time. `retry_after` is in seconds."""
 

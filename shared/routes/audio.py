@@ -16,7 +16,6 @@ from shared.openai.requests import SpeechRequest, TranscriptionRequest
 from shared.outputs import Stream, Work
 from shared.provider import Speaks, Transcribes
 from shared.routes.body import parse_body, read_form
-from shared.server import end_when_unread
 from shared.service import SERVICE, Service
 from shared.tries import Tries
 from shared.upstream.sse import EVENT_STREAM
@@ -103,7 +102,6 @@ class _Spoken:
         ended = False
         try:
             await self._response.prepare(self._request)
-            end_when_unread(self._request)
             await self._response.write(first)
             async for part in parts:
                 await self._response.write(_sound(part))

@@ -24,7 +24,7 @@ PARTS_MOST = 100
 """Bytes of a text field of a form, and how many parts there may be."""
 
 PIECE = 1024 * 1024
-"""Bytes of a form's file that are taken out of it at once."""
+"""Bytes of a body that are read, or taken out of a form, without a pause."""
 
 NOT_A_FORM = "The request body must be a form: multipart/form-data, as `curl -F` and the OpenAI clients send it."
 
@@ -42,10 +42,18 @@ async def read_body(request: web.Request) -> bytes:
     limit = request.app[SERVICE].settings.max_body_mb * 1024 * 1024
     if (request.content_length or 0) > limit:
         raise TooLarge(limit)
+    parts: list[bytes] = []
+    size = 0
     try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise TooLarge(limit) from None
+        while part := await request.content.readany():
+            size += len(part)
+            if size > limit:
+                raise TooLarge(limit)
+            parts.append(part)
+            if size > PIECE:
+                # What is unpacked is there at once: nothing else would let others have their turn.
+                await asyncio.sleep(0)
+        return b"".join(parts)
     except web.RequestPayloadError as error:
         raise BadRequest("The request body is not encoded as its headers say.") from error
 

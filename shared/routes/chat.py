@@ -35,12 +35,11 @@ class Asked:
 async def chat(request: web.Request) -> web.StreamResponse:
     """Answer a chat request."""
     service = request.app[SERVICE]
-    with service.awaited():
-        async with service.cuttable():
-            asked = await _read(service, request)
-            if not asked.chat.stream:
-                return await _whole(service, request, asked)
-        return await Streamed(service, request, asked).answer()
+    async with service.running():
+        asked = await _read(service, request)
+        if not asked.chat.stream:
+            return await _whole(service, request, asked)
+    return await Streamed(service, request, asked).answer()
 
 
 async def _read(service: Service, request: web.Request) -> Asked:
@@ -129,8 +128,9 @@ class Streamed:
             raise
         finally:
             if not ended:
-                # One that nobody is known to own is deleted: anybody could go on with it.
-                self._service.cleanup.abandon(output, keep=kept)
+                # A new one that nobody is known to own is deleted: anybody could go on with it.
+                continued = self._asked.chat.conversation is not None and not output.lease.own
+                self._service.cleanup.abandon(output, keep=kept or continued)
         await _end(self._service, self._asked, output)
         await self._down.end(data + chunks.finish(reason, _conversation_id(self._service, output)))
 

@@ -1,7 +1,10 @@
+import json
+
+import pytest
 from attrs import frozen
 
 from shared.browser import AS_PAGE, MACINTOSH, BrowserSite, chrome
-from shared.settings import read_site
+from shared.settings import SettingsError, read_site
 
 
 @frozen
@@ -36,6 +39,12 @@ def test_extra_headers_are_added_or_replace_in_whatever_case() -> None:
     site = ToySite(extra_headers={"user-agent": "mine", "X-New": "1"})
     given = {**site.browser_headers(), "Accept": "*/*"}
     assert list(site.with_extra(given).items()) == list({**given, "User-Agent": "mine", "X-New": "1"}.items())
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:", "头"])
+def test_extra_headers_have_names_of_headers(name: str) -> None:
+    with pytest.raises(SettingsError, match="EXTRA_HEADERS takes"):
+        read_site(ToySite, {"TOY_EXTRA_HEADERS": json.dumps({"X-A": "b", name: "c"})}, "toy")
 
 
 def test_what_sites_have_in_common_can_be_set() -> None:

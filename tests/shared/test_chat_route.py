@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared import downstream
+from shared import reply as reply_module
 from shared.deltas import Delta, Failed, Finish, Text
 from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.reply import FrameStream, Reply
@@ -115,6 +116,13 @@ async def test_every_single_split(body: bytes, content_type: str) -> None:
         assert shown(await deltas_of(Body(body[:at], body[at:], content_type=content_type))) == wanted, at
     single = Body(*(bytes([byte]) for byte in body), content_type=content_type)
     assert shown(await deltas_of(single)) == wanted
+
+
+@pytest.mark.parametrize("blank", [3, 4])
+async def test_blanks_without_end_are_not_gathered(blank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reply_module, "_BLANK_MOST", 4)
+    told = shown(await deltas_of(Body(b" " * blank, b'{"refuse": "AccountBusy"}')))
+    assert told[-1].startswith("AccountBusy") is (blank < 4)
 
 
 async def test_a_break_flushes_what_was_held_back_and_is_the_last_delta() -> None:

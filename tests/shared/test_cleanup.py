@@ -286,6 +286,20 @@ async def test_a_continued_conversation_survives_whoever_breaks_off() -> None:
         assert await drained(world, house) == [kept]
 
 
+async def test_a_continued_conversation_survives_a_client_that_leaves_before_it_is_named_again() -> None:
+    async with toy() as (world, house), quiet():
+        kept = conversation_of(await ask(house, asks(conversation_id="new")))
+        # The site names it after the first text, when the client is about to leave.
+        late = asyncio.Event()
+        world.play(Scene(({"text": "a"}, {"conversation": "*"}, {"text": "b"}), gates={1: late}, ending="stall"))
+        async with house.post("/v1/chat/completions", asks(stream=True, conversation_id=kept)) as response:
+            await response.content.readany()
+            late.set()
+            response.close()
+        await world.until(lambda: world.left and is_free(house))
+        assert await drained(world, house) == [kept]
+
+
 async def test_a_continued_conversation_never_leaves_its_owner() -> None:
     async with toy(ACCOUNT_WAIT="0.1") as (world, house):
         kept = conversation_of(await ask(house, asks(conversation_id="new"), "t2"))

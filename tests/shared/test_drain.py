@@ -110,6 +110,30 @@ def request(service: Process, body: Any, token: str) -> dict[str, Any]:
     return {"url": url, "json": body, "headers": {"Authorization": f"Bearer {token}"}}
 
 
+async def test_a_whole_answer_is_sent_to_its_end() -> None:
+    async with toy() as (world, house):
+        world.play(Scene(({"conversation": "*"}, *[{"text": "x" * 2**20}] * 20, {"finish": "stop"})))
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rpartition(":")[2]))
+        body = json.dumps(asks()).encode()
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer t1\r\nContent-Length: {len(body)}"
+        )
+        writer.write(f"{head}\r\n\r\n".encode() + body)
+        await world.until(lambda: world.deleted)
+        draining = asyncio.create_task(house.service.drain())
+        # The site has said all, and the client has hardly begun to read.
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not draining.done()
+        async with asyncio.timeout(20):
+            answer = await reader.readuntil(b"\r\n\r\n")
+            length = int(answer.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+            answer = await reader.readexactly(length)
+            await draining
+        assert json.loads(answer)["choices"][0]["message"]["content"] == "x" * 20 * 2**20
+        writer.close()
+
+
 async def test_what_is_being_cut_is_cut_once() -> None:
     service = Service(Toy, ToySite(), Settings())
     ending = asyncio.Event()

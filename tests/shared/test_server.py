@@ -7,24 +7,29 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import aiohttp
 import pytest
 import structlog
 from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
 
 from shared import server
+from shared.routes.body import read_body
+from shared.service import SERVICE
 from tests.shared.toy import ask, toy
 
 SECRET = "SECRETDIARY"
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer t1\r\n"
 
 
-async def exchange(url: str, data: bytes) -> bytes:
-    """Send bytes, and read all that comes back until the connection is closed."""
+async def exchange(url: str, data: bytes, seconds: float = 10) -> bytes:
+    """Send bytes, and read all that comes back until the connection is closed, in so many seconds."""
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(data)
     answer = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(seconds):
         while part := await reader.read(65536):
             answer += part
     writer.close()
@@ -81,6 +86,63 @@ async def test_a_body_that_is_not_encoded_as_it_says_is_no_fault_of_ours(encodin
         assert (status, told["error"]["type"]) == (400 if length == 20 else 413, "invalid_request_error")
 
 
+@pytest.mark.parametrize("begun", [b"", b'5\r\n{"mes\r\n'])
+async def test_a_body_that_breaks_while_it_is_read_is_answered_at_once(begun: bytes) -> None:
+    async with toy() as (_, house):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rpartition(":")[2]))
+        writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + begun)
+        async with asyncio.timeout(10):
+            while not house.service._serving:  # noqa: ASYNC110 - until the request is being read
+                await asyncio.sleep(0.005)
+            writer.write(f"zz{SECRET}\r\n".encode())
+            answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert last(answer)[0] == 400
+        assert not house.service._serving
+
+
+async def test_what_a_refused_request_would_still_unpack_is_not_waited_for() -> None:
+    async with toy() as (_, house):
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\n"
+        half = gzip.compress(bytes(2**20))[:500]
+        # More is announced than comes: the connection is closed by the service, and not after a while.
+        status, _, told = last(await exchange(house.url, head + b"Content-Length: 1000\r\n\r\n" + half, seconds=5))
+        assert (status, told["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_a_body_that_is_there_at_once_holds_nobody_up() -> None:
+    async with toy(MAX_BODY_MB="20") as (_, house):
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        content = aiohttp.StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**24, loop=asyncio.get_running_loop())
+        for _ in range(8):
+            content.feed_data(bytes(2**20))
+        content.feed_eof()
+        app = web.Application()
+        app[SERVICE] = house.service
+        request = make_mocked_request("POST", "/", payload=content, app=app)
+        counting = asyncio.create_task(count())
+        assert len(await read_body(request)) == 8 * 2**20
+        counting.cancel()
+        assert turns >= 1
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/nowhere"])
+async def test_what_is_expected_of_the_service_in_vain_is_told_in_the_envelope(path: str) -> None:
+    async with toy() as (_, house):
+        head = f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: {SECRET}\r\n\r\n{{}}".encode()
+        status, headers, told = last(await exchange(house.url, head))
+        assert (status, told["error"]["code"]) == (417, "expectation_failed")
+        assert headers["access-control-allow-origin"] == "*"
+
+
 async def test_an_encoded_body_is_read() -> None:
     async with toy() as (world, house):
         body = gzip.compress(json.dumps({"messages": [{"role": "user", "content": "hi"}]}).encode())
@@ -97,7 +159,6 @@ async def test_a_client_that_reads_nothing_is_not_waited_for(monkeypatch: pytest
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        server.end_when_unread(request)
         try:
             while True:
                 await response.write(bytes(2**20))

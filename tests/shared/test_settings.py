@@ -86,6 +86,8 @@ def test_every_variable_is_read_in_its_type(name: str, text: str, value: Any) ->
         ("REDIS_URL", "redis://valkey.example:x", "an address"),
         ("REDIS_URL", "redis://valkey.example?speed=1", "an address"),
         ("REDIS_URL", "redis://valkey.example?db", "an address"),
+        ("REDIS_URL", "redis://valkey.example/main", "an address"),
+        ("REDIS_URL", "redis://valkey.example/0/1", "an address"),
         ("REDIS_URL", "unix://", "an address"),
         ("REDIS_URL", "redis://valkey.example?db=²", "an address"),
         ("REDIS_URL", "redis://valkey.example?db=1&db=2", "an address"),

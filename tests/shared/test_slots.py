@@ -103,6 +103,27 @@ def test_who_waits_is_served_when_an_account_is_on_again() -> None:
     timeless(play())
 
 
+def test_who_waits_for_a_busy_account_is_served_when_the_site_takes_it() -> None:
+    async def play() -> None:
+        slots = Slots(2)
+        await acquire(slots, "a")
+        assert slots.busy("a") > 0
+        waiting = task(slots, "a")
+        await settle()
+        assert not waiting.done()
+        slots.succeeded("a")
+        await settle()
+        # Before anybody who comes now.
+        assert waiting.done()
+        newcomer = task(slots, "a")
+        await settle()
+        assert not newcomer.done()
+        slots.release("a")
+        assert await newcomer == "a"
+
+    timeless(play())
+
+
 def test_a_busy_account_rests_longer_each_time() -> None:
     async def play() -> None:
         slots = Slots(1)
