@@ -112,6 +112,13 @@ class Lease(Generic[C, S]):
             self._held = False
             self._accounts.release(self.account.digest, self.name)
 
+    def passed_on(self) -> "Lease[C, S] | None":
+        """Give the right to another output, while this one is still being closed; None when it has been freed."""
+        if not self._held:
+            return None
+        self._held = False
+        return Lease(self.account, self._accounts, self.name)
+
     def lock(self, name: str) -> AbstractAsyncContextManager[None]:
         """One at a time for this account and this name (a voice switch)."""
         return self._accounts.lock(self.account.digest, name)

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -56,7 +56,7 @@ class Tries:
         and its conversation deleted before the next begins; the last one, and one that is cancelled, are handed to
         clean-up at once. Raise the `SiteError` that says best why nothing worked.
         """
-        lease = await self._lease(self._left)
+        lease = await self._lease()
         while True:
             output = start(lease)
             try:
@@ -65,20 +65,31 @@ class Tries:
                 error = self._meaning(lease.account, refusal)
                 # Noted before anyone else can be granted the account.
                 self._accounts.failed(lease.account, error)
-                candidates = () if lease.committed else self._candidates(lease.account, error)
+                goes_on = not lease.committed and self._goes_on(lease.account, error)
+                # The same account is asked once more, before anyone who waits for it.
+                kept = lease.passed_on() if goes_on and isinstance(error, errors.SessionRefused) else None
                 closing = self._abandon(output)
-                if not candidates:
+                if not goes_on:
                     raise error if lease.committed else self._verdict(error) from refusal.__cause__
-                await asyncio.wait((closing,))
+                await self._closed(closing, kept)
                 if isinstance(error, errors.UpstreamUnavailable):
                     await self._back_off()
-                lease = await self._lease(candidates)
+                lease = kept or await self._lease()
             except BaseException:
                 self._abandon(output)
                 raise
             else:
                 self._accounts.succeeded(lease.account)
                 return output, result
+
+    async def _closed(self, closing: asyncio.Task[None], kept: Lease[Any, Any] | None) -> None:
+        """Wait until a try is closed; who is cancelled here keeps no lease longer than that."""
+        try:
+            await asyncio.wait((closing,))
+        except BaseException:
+            if kept is not None:
+                closing.add_done_callback(lambda _: kept.free())
+            raise
 
     def _abandon(self, output: Output[Any]) -> asyncio.Task[None]:
         return self._cleanup.abandon(output, keep=self._keep and not output.lease.own)
@@ -88,21 +99,21 @@ class Tries:
         renewed = isinstance(error, errors.SessionRefused) and account.digest in self._renewed
         return errors.AccountExpired() if renewed else error
 
-    def _candidates(self, account: Account[Any, Any], error: errors.SiteError) -> Collection[str]:
-        """Give the accounts that may try next; none when the refusal is final."""
+    def _goes_on(self, account: Account[Any, Any], error: errors.SiteError) -> bool:
+        """Tell whether another try may get another answer; an account that cannot give one is left out from now on."""
         if isinstance(error, errors.SessionRefused):
             self._renewed.add(account.digest)
-            return (account.digest,)
+            return True
         if isinstance(error, errors.UpstreamUnavailable):
             self._retries -= 1
-            return self._left if self._retries >= 0 else ()
+            return self._retries >= 0
         if isinstance(error, errors.AccountBusy):
-            return self._left
+            return True
         if self._of_account(error):
             self._failures.append(error)
             del self._left[account.digest]
-            return self._left
-        return ()
+            return bool(self._left)
+        return False
 
     def _verdict(self, error: errors.SiteError) -> errors.SiteError:
         """Give what the client hears: the site's word on the request itself, else the weightiest of all failures."""
@@ -119,17 +130,13 @@ class Tries:
         await asyncio.sleep(self._backoff * random.uniform(0.5, 1.5))
         self._backoff *= 2
 
-    async def _lease(self, candidates: Collection[str]) -> Lease[Any, Any]:
+    async def _lease(self) -> Lease[Any, Any]:
         self._accounts.check_address()
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        others = len(candidates) < len(self._left)
         try:
-            digest, name = await self._accounts.acquire(tuple(candidates), 0 if others else self._wait, self._turn)
+            digest, name = await self._accounts.acquire(tuple(self._left), self._wait, self._turn)
         except errors.SiteError as error:
-            if others:
-                # Another request has taken the account meanwhile, or found it expired.
-                return await self._lease(self._left)
             raise errors.worst([*self._failures, error]) from None
         self._wait = max(0.0, self._wait - (loop.time() - asked))
         lease = Lease(self._left[digest], self._accounts, name)
