@@ -64,5 +64,8 @@ class BrowserSite(Site):
 
     def with_extra(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Give headers with the extra ones added, or in their place."""
-        written = {name.lower(): name for name in headers}
-        return {**headers, **{written.get(name.lower(), name): value for name, value in self.extra_headers.items()}}
+        extended = dict(headers)
+        if self.extra_headers:
+            written = {name.lower(): name for name in headers}
+            extended |= {written.get(name.lower(), name): value for name, value in self.extra_headers.items()}
+        return extended
