@@ -81,6 +81,7 @@ class Service:
     async def close(self) -> None:
         """Close what `start` opened, after the last exchange has come home."""
         await self._sessions.close()
+        await self._newest.write()
         await self.common.close()
         await self.fetcher.close()
         await self.upstream.close()

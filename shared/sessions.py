@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -97,28 +98,32 @@ class Sessions:
     async def _exchanged(self, digest: str, own: Credential, exchange: Exchange, *, anew: bool) -> Session:
         """Take over the session another replica was given, unless it is to be had `anew`, or else exchange."""
         async with self._common.flight(digest):
-            token = await self._common.fetch("credential", digest)
-            if token is not None:
-                protect(token.decode())
-                await self._newest.put(digest, token.decode())
+            await self._newest.look(digest)
+            told = await self._common.fetch("credential", digest)
+            if told is not None:
+                protect(told.decode())
             kept = None if anew else self._read_session(await self._common.fetch("session", digest))
             if kept is None:
-                return await self._exchanged_here(digest, own, exchange)
+                return await self._exchanged_here(digest, own, exchange, told)
+            if told is not None and self._newest.get(digest) is None:
+                await self._newest.put(digest, told.decode())
             _protect(kept)
             self._keep(digest, kept)
             return kept
 
-    async def _exchanged_here(self, digest: str, own: Credential, exchange: Exchange) -> Session:
+    async def _exchanged_here(self, digest: str, own: Credential, exchange: Exchange, told: bytes | None) -> Session:
+        """Exchange what the others tell, what is known here, or what the client sent: the first the site takes."""
         session: Session
-        credential = self.credential(digest, own)
-        try:
-            session, newest = await exchange(credential)
-        except (AccountExpired, SessionRefused):
-            if credential == own:
-                raise
-            await self._newest.drop(digest)
-            self._common.discard("credential", digest, credential.token.encode())
-            session, newest = await exchange(own)
+        candidates = [*self._stored(digest, own, told), own]
+        for credential in candidates:
+            try:
+                session, newest = await exchange(credential)
+                break
+            except (AccountExpired, SessionRefused):
+                if credential is own:
+                    raise
+                await self._newest.drop(digest, credential.token)
+                self._common.discard("credential", digest, credential.token.encode())
         _protect(session, newest)
         if newest != own:
             await self._newest.put(digest, newest.token)
@@ -128,6 +133,15 @@ class Sessions:
             await self._common.store("session", digest, _write(session), session.expires_at - time.time())
         self._keep(digest, session)
         return session
+
+    def _stored(self, digest: str, own: Credential, told: bytes | None) -> list[Credential]:
+        """Read the tokens that are known beside the client's own; those of another version are none."""
+        found: list[Credential] = []
+        for token in (told and told.decode(), self._newest.get(digest)):
+            with suppress(AccountExpired):
+                if token and (credential := self._read(token)) not in (own, *found):
+                    found.append(credential)
+        return found
 
     def _keep(self, digest: str, session: Session) -> None:
         if len(self._sessions) >= SESSIONS_MOST:

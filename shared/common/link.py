@@ -97,22 +97,19 @@ class Link:
         """Run a script; raise `Away`."""
         return await self._bounded(lambda: self.running(script, keys, args))
 
-    def running(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Awaitable[Any]:
+    async def running(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script as part of `renew`, whose time is bounded already; raise what goes wrong."""
         known = self._scripts.get(script)
         if known is None:
             known = self._scripts[script] = self._redis.register_script(script)
-        ran: Awaitable[Any] = known(keys, args)
-        return ran
+        told = await known(keys, args)
+        self._answers += 1
+        return told
 
-    async def sending(self, commands: Sequence[Sequence[Any]]) -> None:
-        """Send many commands as part of `renew`; raise what goes wrong."""
-        if not commands:
-            return
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            await pipeline.execute()
+    async def try_again(self) -> None:
+        """Try once more to get through, if Redis is away: there may be no later time."""
+        if not self.up:
+            await self._get_through()
 
     async def _bounded(self, work: Callable[[], Awaitable[T]]) -> T:
         if not self.up:
@@ -182,8 +179,11 @@ class Link:
         await self._redis.connection_pool.disconnect()
         heard: PubSub = self._redis.pubsub()
         try:
+            await heard.connect()  # type: ignore[no-untyped-call]
+            self._answers += 1
             await heard.subscribe(self._channel)
             await heard.get_message(timeout=None)
+            self._answers += 1
         except BaseException:
             await _closed(heard)
             raise

@@ -3,14 +3,18 @@
 import asyncio
 import itertools
 import secrets
+import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from typing import Any
+
+from attrs import frozen
 
 from shared.common.contract import ADDRESS, Changed, Cooldown, Freed, Kind, News, Taken
 from shared.common.link import Away, Link
-from shared.common.scripts import CLEAR, COOL, DELETE_EQUAL, EXTEND, RELEASE, RENEW, TAKE
+from shared.common.scripts import CLEAR, COOL, DELETE_EQUAL, EXTEND, FETCH, FORGET, RELEASE, RENEW, STORE, TAKE
 from shared.common.wire import read_cooldown, read_news, write_cooldown, write_news
 
 LEASE_LIFE = 25.0
@@ -26,16 +30,28 @@ or be dead."""
 FLIGHT_PAUSE = 0.05
 """Seconds between looks whether another replica has finished its exchange."""
 
-UNSAVED_MOST = 10_000
-"""Values kept for Redis while it is away; beyond, the oldest go."""
+KNOWN_MOST = 10_000
+"""Values remembered, to tell Redis again what it has lost; beyond, those used longest ago go."""
+
+TOLD_AT_ONCE = 500
+"""Values that Redis is told in one call."""
+
+
+@frozen
+class _Value:
+    """What is kept under a name: written at a time (Unix milliseconds), until it `ends` (Unix seconds)."""
+
+    time: int
+    value: bytes
+    ends: float
 
 
 class Replicas:
     """This replica's part in what all have in common.
 
     `_held` are the leases of outputs that run here, `_told` those that Redis knows or may know; what differs after
-    Redis was away is put right by `_renew`, and so are the values that could not be stored (`_unsaved`). `_flying` are
-    the keys of the flights that are held here.
+    Redis was away is put right by `_renew`, and so are the flights held here (`_flying`) and over (`_landed`), and the
+    values that Redis may have lost (`_known`) or could not be told (`_unsaved`).
     """
 
     def __init__(self, url: str, service: str, slots: int, tell: Callable[[bool], None]) -> None:
@@ -50,7 +66,10 @@ class Replicas:
         self._told: dict[str, str] = {}
         self._flying: dict[str, str] = {}
         self._queued: set[str] = set()
-        self._unsaved: OrderedDict[str, tuple[bytes, float | None]] = OrderedDict()
+        self._landed: dict[str, str] = {}
+        self._known: OrderedDict[str, _Value] = OrderedDict()
+        self._unsaved: set[str] = set()
+        self._time = 0
         self._asking: set[asyncio.Task[Taken]] = set()
         self._writes: dict[str, asyncio.Task[None]] = {}
 
@@ -69,6 +88,8 @@ class Replicas:
         for lease, account in list(self._held.items()):
             self.release(account, lease)
         await asyncio.gather(*self._asking, *self._writes.values(), return_exceptions=True)
+        if self._unsaved:
+            await self._link.try_again()
         await self._link.close()
 
     async def take(self, account: str, *, alone: bool) -> Taken:
@@ -108,46 +129,55 @@ class Replicas:
     async def flight(self, name: str) -> AsyncIterator[None]:
         """Hold among all replicas. What one that died in it held ends like a lease."""
         key, mine = self._key("flight", name), secrets.token_hex(8)
-        with suppress(Away):
-            while not await self._link.do("SET", key, mine, "NX", "PX", _ms(LEASE_LIFE)):  # noqa: ASYNC110 - by others
-                await asyncio.sleep(FLIGHT_PAUSE)
-            self._flying[key] = mine
+        await self._written(key)
         try:
+            with suppress(Away):
+                while not await self._link.do("SET", key, mine, "NX", "PX", _ms(LEASE_LIFE)):  # noqa: ASYNC110 - by others
+                    await asyncio.sleep(FLIGHT_PAUSE)
+            self._flying[key] = mine
             yield
         finally:
             if self._flying.get(key) == mine:
                 del self._flying[key]
-            with suppress(Away):
-                await self._link.run(DELETE_EQUAL, [key], [mine])
+            # Also of one who was cancelled while asking: Redis may have said yes.
+            self._landed[key] = mine
+            self._write(key, lambda: self._land(key, mine))
 
     async def fetch(self, kind: Kind, name: str) -> bytes | None:
-        """Give what is kept; what Redis could not be told yet is newer than what it has."""
+        """Give what is kept; what Redis could not be told yet may be newer than what it has."""
         key = self._key(kind, name)
         await self._written(name)
-        if key in self._unsaved:
-            return self._unsaved[key][0]
+        known = self._known.get(key)
         try:
-            value: bytes | None = await self._link.do("GET", key)
+            text, left = await self._link.run(FETCH, [key], [])
         except Away:
+            return known.value if known is not None and known.ends > time.time() else None
+        told = _read(text, left)
+        if known is not None and key in self._unsaved and (told is None or known.time > told.time):
+            return known.value
+        if told is None:
+            self._known.pop(key, None)
             return None
-        return value
+        self._remember(key, told)
+        return told.value
 
     async def store(self, kind: Kind, name: str, value: bytes, seconds: float | None) -> None:
         """Keep a value; while Redis is away, for when it is back."""
         key = self._key(kind, name)
-        self._unsaved[key] = value, seconds
-        self._unsaved.move_to_end(key)
-        if len(self._unsaved) > UNSAVED_MOST:
-            self._unsaved.popitem(last=False)
+        now = time.time()
+        self._time = max(int(now * 1000), self._time + 1)
+        self._remember(key, _Value(self._time, value, inf if seconds is None else now + seconds))
+        self._unsaved.add(key)
         with suppress(Away):
-            await self._link.do(*_setting(key, value, seconds))
-            self._saved(key, value)
+            await self._save([key], self._link.run)
 
     def discard(self, kind: Kind, name: str, value: bytes) -> None:
         """Forget a value, unless another has taken its place."""
         key = self._key(kind, name)
-        self._saved(key, value)
-        self._write(name, lambda: self._link.run(DELETE_EQUAL, [key], [value]))
+        known = self._known.get(key)
+        if known is not None and known.value == value:
+            self._drop(key)
+        self._write(name, lambda: self._link.run(FORGET, [key], [value]))
 
     async def _ask(self, account: str, lease: str, alone: bool) -> Taken:
         await self._written(account)
@@ -177,11 +207,17 @@ class Replicas:
 
     async def _renew(self) -> None:
         """Tell Redis which leases and flights are held and which are over, until that is so, and what it has missed."""
-        unsaved = dict(self._unsaved)
-        await self._link.sending([_setting(key, *kept) for key, kept in unsaved.items()])
-        for key, (value, _) in unsaved.items():
-            self._saved(key, value)
+        for key, mine in list(self._landed.items()):
+            await self._link.running(DELETE_EQUAL, [key], [mine])
+            if self._landed.get(key) == mine:
+                del self._landed[key]
         await self._link.running(EXTEND, [*self._flying], [_ms(LEASE_LIFE), *self._flying.values()])
+        # Redis may come back with less than it had; a session is had again, and may have been refused meanwhile.
+        session = self._key("session", "")
+        lost = [] if self._link.up else [key for key in self._known if not key.startswith(session)]
+        untold = list(dict.fromkeys([*self._unsaved, *lost]))
+        for start in range(0, len(untold), TOLD_AT_ONCE):
+            await self._save(untold[start : start + TOLD_AT_ONCE], self._link.running)
         renewed = False
         while not renewed or self._told.keys() - self._held.keys():
             held = dict(self._held)
@@ -218,10 +254,29 @@ class Replicas:
         while (task := self._writes.get(name)) is not None:
             await asyncio.wait((task,))
 
-    def _saved(self, key: str, value: bytes) -> None:
-        kept = self._unsaved.get(key)
-        if kept is not None and kept[0] == value:
-            del self._unsaved[key]
+    async def _land(self, key: str, mine: str) -> None:
+        await self._link.run(DELETE_EQUAL, [key], [mine])
+        if self._landed.get(key) == mine:
+            del self._landed[key]
+
+    async def _save(self, keys: Sequence[str], run: Callable[..., Awaitable[Any]]) -> None:
+        """Tell Redis values, as far as it has no newer ones."""
+        now = time.time()
+        values = {key: kept for key in keys if (kept := self._known.get(key)) is not None and kept.ends > now}
+        lives = (0 if kept.ends == inf else _ms(kept.ends - now) for kept in values.values())
+        told = zip(values.values(), lives, strict=True)
+        await run(STORE, [*values], [item for kept, life in told for item in (kept.time, kept.value, life)])
+        self._unsaved -= {key for key in keys if self._known.get(key) is values.get(key)}
+
+    def _remember(self, key: str, value: _Value) -> None:
+        self._known[key] = value
+        self._known.move_to_end(key)
+        if len(self._known) > KNOWN_MOST:
+            self._drop(next(iter(self._known)))
+
+    def _drop(self, key: str) -> None:
+        del self._known[key]
+        self._unsaved.discard(key)
 
     def _news(self, news: News) -> bytes:
         return write_news(self._name, news)
@@ -230,8 +285,12 @@ class Replicas:
         return f"{self._prefix}{kind}:{name}"
 
 
-def _setting(key: str, value: bytes, seconds: float | None) -> tuple[Any, ...]:
-    return ("SET", key, value) if seconds is None else ("SET", key, value, "PX", _ms(seconds))
+def _read(text: bytes | None, left: int) -> _Value | None:
+    """Read what `STORE` has written, with its life in milliseconds; None where there is nothing, or something else."""
+    written, _, value = (text or b"").partition(b" ")
+    if not written.isdigit():
+        return None
+    return _Value(int(written), value, inf if left < 0 else time.time() + left / 1000)
 
 
 def _ms(seconds: float) -> int:

@@ -89,7 +89,37 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 EXTEND = """
 -- KEYS: values. ARGV: life (ms), what each must be
 for i = 1, #KEYS do
-  if redis.call('GET', KEYS[i]) == ARGV[1 + i] then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
+  local held = redis.call('GET', KEYS[i])
+  if held == ARGV[1 + i] or not held then redis.call('SET', KEYS[i], ARGV[1 + i], 'PX', ARGV[1]) end
 end
 """
-"""Make values last, but for those that have changed."""
+"""Make values last, also those Redis has lost, but for those that have changed."""
+
+STORE = """
+-- KEYS: values. ARGV: for each its time, the value, its life (ms; 0: for ever)
+for i = 1, #KEYS do
+  local time, value, life = ARGV[3 * i - 2], ARGV[3 * i - 1], tonumber(ARGV[3 * i])
+  local kept = redis.call('GET', KEYS[i])
+  if not kept or tonumber(string.match(kept, '^%d+') or 0) <= tonumber(time) then
+    if life == 0 then
+      redis.call('SET', KEYS[i], time .. ' ' .. value)
+    else
+      redis.call('SET', KEYS[i], time .. ' ' .. value, 'PX', life)
+    end
+  end
+end
+"""
+"""Keep values, but for those of which there is a newer one."""
+
+FETCH = """
+-- KEYS: a value
+return { redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]) }
+"""
+"""Give a value with its time, and its life (ms; negative: for ever)."""
+
+FORGET = """
+-- KEYS: a value. ARGV: what it must be
+local kept = redis.call('GET', KEYS[1])
+if kept and string.sub(kept, (string.find(kept, ' ') or 0) + 1) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
+"""Delete a value, whatever its time, unless it has changed."""

@@ -357,6 +357,95 @@ async def test_an_exchange_that_lasts_is_waited_for(
     assert 0 < server.client.pttl(key) <= 1000
 
 
+async def test_a_flight_is_put_right_when_redis_has_lost_it(make: Make, server: RedisServer) -> None:
+    first, second = await make(), await make()
+    key = "chat-services:toy:flight:a"
+    async with first.flight("a"):
+        server.kill()
+        await until(lambda: (first.state, second.state) == ("away", "away"))
+        server.start()
+        await until(lambda: (first.state, second.state) == ("ok", "ok"))
+        assert server.client.exists(key)
+    async with asyncio.timeout(5), second.flight("a"):
+        pass
+    await until(lambda: not server.client.exists(key))
+
+
+async def test_a_flight_that_ends_while_redis_is_away_is_over_when_it_is_back(make: Make, server: RedisServer) -> None:
+    replica = await make()
+    async with replica.flight("a"):
+        server.signal(signal.SIGSTOP)
+        assert await replica.fetch("session", "x") is None
+        assert replica.state == "away"
+    server.signal(signal.SIGCONT)
+    await until(lambda: replica.state == "ok")
+    assert not server.client.exists("chat-services:toy:flight:a")
+
+
+async def test_who_is_cancelled_while_asking_for_a_flight_has_none(
+    make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = await make()
+    do, asked = replica._link.do, asyncio.Event()
+
+    async def answered_late(*command: Any) -> Any:
+        told = await do(*command)
+        asked.set()
+        await asyncio.Event().wait()
+        return told
+
+    monkeypatch.setattr(replica._link, "do", answered_late)
+    flight = asyncio.create_task(replica.flight("a").__aenter__())
+    await asked.wait()
+    flight.cancel()
+    await until(lambda: not server.client.exists("chat-services:toy:flight:a"))
+
+
+async def test_what_redis_has_lost_is_told_again(make: Make, server: RedisServer) -> None:
+    first, second = await make(), await make()
+    await first.store("credential", "a", b"one two", None)
+    await first.store("conversation", "c", b"{}", 60)
+    await first.store("session", "a", b"s", 60)
+    assert await second.fetch("credential", "a") == b"one two"
+    server.kill()
+    await until(lambda: (first.state, second.state) == ("away", "away"))
+    server.start()
+    await until(lambda: (first.state, second.state) == ("ok", "ok"))
+    third = await make()
+    kept = [
+        await third.fetch(kind, name) for kind, name in (("credential", "a"), ("conversation", "c"), ("session", "a"))
+    ]
+    assert kept == [b"one two", b"{}", None]
+    assert server.client.ttl("chat-services:toy:credential:a") == -1
+    assert 0 < server.client.ttl("chat-services:toy:conversation:c") <= 60
+
+
+async def test_an_older_value_does_not_replace_a_newer_one(
+    make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await make(), await make()
+    monkeypatch.setattr(first._link, "up", False)
+    await first.store("credential", "a", b"old", None)
+    monkeypatch.setattr(first._link, "up", True)
+    second._time = first._time
+    await second.store("credential", "a", b"new", None)
+    await first._renew()
+    assert [await replica.fetch("credential", "a") for replica in (first, second)] == [b"new", b"new"]
+    server.client.set("chat-services:toy:credential:b", "of another version")
+    assert await first.fetch("credential", "b") is None
+    await first.store("credential", "b", b"mine", None)
+    assert await second.fetch("credential", "b") == b"mine"
+
+
+async def test_what_could_not_be_told_is_told_at_the_end(make: Make, server: RedisServer) -> None:
+    first = await make()
+    server.kill()
+    await first.store("credential", "a", b"one", None)
+    server.start()
+    await first.close()
+    assert await (await make()).fetch("credential", "a") == b"one"
+
+
 async def test_without_redis_every_lease_is_given_and_put_right_later(make: Make, server: RedisServer) -> None:
     first, second = await make(), await make()
     kept, given_back = await first.ask("a"), await first.ask("b")
@@ -534,7 +623,7 @@ async def test_redis_is_found_again_each_time(make: Make, server: RedisServer, m
 
 
 async def test_values_for_later_are_bounded(make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas, "UNSAVED_MOST", 3)
+    monkeypatch.setattr(replicas, "KNOWN_MOST", 3)
     replica = await make()
     server.kill()
     for number in range(5):

@@ -216,6 +216,23 @@ async def test_what_another_replica_has_is_taken_over_and_kept_out_of_the_log() 
     assert "the-" not in redact("the-shared-key the-newest-token")
 
 
+async def test_the_first_token_that_is_taken_is_the_newest_whoever_knows_it() -> None:
+    exchange, sessions, shared = make_shared()
+    exchange.outcomes = {"shared": AccountExpired(), "own": "first"}
+    await sessions.get("d", OWN)
+    assert (shared.kept["credential", "d"], sessions.credential("d", OWN)) == (b"first", Credential("first"))
+    # As from a backup: older than what is known here.
+    shared.kept = {("credential", "d"): b"shared"}
+    await sessions.renew("d", OWN, exchange.exchange)
+    assert exchange.asked == ["own", "shared", "first"]
+    assert sessions.credential("d", OWN) == Credential("first")
+    # Of none that the site refuses anything is left.
+    exchange.outcomes = {"first": SessionRefused()}
+    await sessions.renew("d", OWN, exchange.exchange)
+    assert exchange.asked[3:] == ["first", "own"]
+    assert sessions.credential("d", OWN) == OWN
+
+
 @pytest.mark.parametrize(
     "kept",
     [

@@ -31,8 +31,9 @@ async def test_tokens_survive_a_restart_in_a_file_of_their_owner(tmp_path: Path)
     await file.put("d", "one")
     await file.put("d", "two")
     await file.put("e", "three")
-    await file.drop("e")
-    await file.drop("none")
+    await file.drop("e", "three")
+    await file.drop("d", "one")
+    await file.drop("none", "one")
     again = opened(path)
     assert (again.get("d"), again.get("e")) == ("two", None)
     assert modes(tmp_path) == {"state.json": 0o600, "state.json.lock": 0o600}
@@ -43,7 +44,7 @@ async def test_without_a_file_they_are_in_memory() -> None:
     file.load()
     await file.put("d", "one")
     assert file.get("d") == "one"
-    await file.drop("d")
+    await file.drop("d", "one")
     assert file.get("d") is None
 
 
@@ -67,13 +68,54 @@ async def test_instances_of_one_service_share_a_file(tmp_path: Path) -> None:
     assert [again.get(name) for name in "def"] == ["newer", "two", "three"]
 
 
+async def test_an_instance_that_knows_an_older_token_does_not_forget_the_newer_one(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    await opened(path).put("d", "one")
+    first, second = opened(path), opened(path)
+    await first.put("d", "two")
+    await second.drop("d", "one")
+    assert opened(path).get("d") == "two"
+    assert second.get("d") is None
+    await second.look("d")
+    await second.look("none")
+    assert (second.get("d"), second.get("none")) == ("two", None)
+
+
+async def test_a_file_that_cannot_be_read_for_a_moment_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.json"
+    await opened(path, "other").put("d", "theirs")
+    file = opened(path)
+    read = Path.read_bytes
+
+    def fails(_: Path) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    with structlog.testing.capture_logs() as logs:
+        monkeypatch.setattr(Path, "read_bytes", fails)
+        await file.put("d", "one")
+        await file.look("e")
+        with pytest.raises(SettingsError):
+            opened(path)
+        monkeypatch.setattr(Path, "read_bytes", read)
+    assert [line["event"] for line in logs] == ["state_file_not_written", "state_file_not_read"]
+    assert (opened(path, "other").get("d"), opened(path).get("d")) == ("theirs", None)
+    # What the file has not is newer than what it has.
+    await opened(path).put("d", "older")
+    await file.look("d")
+    assert file.get("d") == "one"
+    await file.write()
+    assert opened(path).get("d") == "one"
+
+
 async def test_those_that_changed_longest_ago_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "TOKENS_MOST", 2)
     path = tmp_path / "state.json"
     file = opened(path)
     for name in ("d", "e", "d", "f"):
         await file.put(name, f"of {name}, {len(name)}")
-        await file.drop("none")
+        await file.drop("none", "one")
     await file.put("d", "newest")
     for kept in (file, opened(path)):
         assert [kept.get(name) is not None for name in "def"] == [True, False, True]
