@@ -14,7 +14,7 @@ from shared import errors
 from shared.common.contract import ADDRESS, Alone, Changed, Common, Cooldown, News
 from shared.logs import get_logger
 from shared.metrics import Metrics
-from shared.openai.errors import NoToken
+from shared.openai.errors import NO_KEY, NoToken
 from shared.redaction import protect
 from shared.sessions import Exchange, Sessions
 from shared.settings import Settings, SettingsError
@@ -155,10 +155,12 @@ class Accounts:
         With API keys the accounts are the server's own. A malformed token does not spoil the others.
         """
         given = _tokens(authorization)
-        if not given:
-            raise NoToken()
         if not self._settings.api_keys:
+            if not given:
+                raise NoToken()
             return Caller(self._parse(given))
+        if not given:
+            raise NoToken(NO_KEY)
         for key in given:
             protect(key)
             if any(hmac.compare_digest(_bytes(key), _bytes(known)) for known in self._settings.api_keys):

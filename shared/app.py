@@ -13,7 +13,7 @@ from aiohttp import web
 
 from shared import context, logs
 from shared.faults import told
-from shared.openai.errors import MethodNotAllowed, NotFound
+from shared.openai.errors import Draining, MethodNotAllowed, NotFound
 from shared.provider import Draws, Films, Provider, Speaks, Transcribes
 from shared.routes import audio, chat, health, images, models, tokens, videos
 from shared.server import Runner, allow_origin, error_response
@@ -31,6 +31,9 @@ PREFLIGHT_AGE = "86400"
 
 CLIENT_LEFT = 499
 """The status, in log and metrics, of a request whose client did not wait for the answer."""
+
+LARGE = 64 * 1024
+"""Bytes of an answer that may have to wait for a client who reads slowly."""
 
 QUIET = frozenset({"/ping", "/healthz", "/readyz", "/metrics"})
 """Paths asked by machines every few seconds: not worth a log line each."""
@@ -142,7 +145,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
             response = await _answer(request, handler, name)
             if service.draining:
                 response.force_close()
-            status = await _sent(request, response)
+            status = response.status if response.prepared else await _sent(service, request, response)
     finally:
         route = request.match_info.route.resource
         path = "unknown" if route is None else route.canonical
@@ -158,13 +161,20 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     return response
 
 
-async def _sent(request: web.Request, response: web.StreamResponse) -> int:
-    """Send an answer to its end, unless its handler has; give the status to be counted."""
+async def _sent(service: Service, request: web.Request, response: web.StreamResponse) -> int:
+    """Send a whole answer to its end, or the end of a drain; give the status to be counted."""
     try:
         await response.prepare(request)
-        await response.write_eof()
+        if (response.content_length or 0) < LARGE:
+            await response.write_eof()
+        else:
+            async with service.cuttable():
+                await response.write_eof()
     except ConnectionError:
         return CLIENT_LEFT
+    except Draining:
+        if request.transport is not None:
+            request.transport.abort()
     if "Content-Encoding" in request.headers and not request.content.is_eof():
         # What is still to come would be unpacked, to a thousand times its size, for nobody.
         request.content.set_exception(web.RequestPayloadError("refused"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from shared import mp3
+from shared.errors import AttachmentTooLarge
 from shared.openai.errors import BadRequest
 
 CONVERSION_TIMEOUT = 120.0
@@ -115,7 +116,10 @@ async def _convert(data: bytes, kind: str, arguments: Sequence[str]) -> bytes:
     folder = await asyncio.to_thread(tempfile.mkdtemp)
     source, target = Path(folder, "source"), Path(folder, "target")
     try:
-        await asyncio.to_thread(source.write_bytes, data)
+        try:
+            await asyncio.to_thread(source.write_bytes, data)
+        except OSError as error:
+            raise AttachmentTooLarge("There is no room here to convert a sound of this size.") from error
         # The kind is forced and only files may be opened: a file of a client must not name others to be read.
         command = [
             *("ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"),
@@ -130,17 +134,29 @@ async def _convert(data: bytes, kind: str, arguments: Sequence[str]) -> bytes:
 
 
 async def _run(command: Sequence[str]) -> bool:
-    """Run a program; tell whether it succeeded in time. It does not outlive who waits for it."""
+    """Run a program; tell whether it succeeded in time. It does not outlive who waits for it.
+
+    Raise `RuntimeError` when somebody else ended it: that says nothing of what it was given.
+    """
     nothing = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=nothing, stdout=nothing, stderr=nothing, env={"PATH": os.environ.get("PATH", "")}
+        *command,
+        stdin=nothing,
+        stdout=nothing,
+        stderr=nothing,
+        env={"PATH": os.environ.get("PATH", "")},
+        # A Ctrl-C is for the service, which lets what runs come to its end.
+        start_new_session=True,
     )
     try:
         async with asyncio.timeout(CONVERSION_TIMEOUT):
-            return await process.wait() == 0
+            code = await process.wait()
     except TimeoutError:
         return False
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if code < 0:
+        raise RuntimeError(f"{command[0]} was ended by signal {-code}")
+    return code == 0

@@ -10,7 +10,8 @@ RETRY_AFTER = 10.0
 """Seconds a 429 names when the site named none: accounts that refused are not asked again any sooner."""
 
 ADVICE = "No account token: send `Authorization: Bearer <token>`, several tokens separated by commas."
-"""What `NoToken` says when the header holds nothing."""
+NO_KEY = "No API key: send one of this service's own as `Authorization: Bearer <key>`."
+"""What `NoToken` says when the header holds nothing; with API keys, account tokens are not for this service."""
 
 
 class ApiError(Exception):

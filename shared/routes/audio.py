@@ -106,6 +106,9 @@ class _Spoken:
             async for part in parts:
                 await self._response.write(_sound(part))
             ended = True
+        except SiteError as error:
+            self._service.accounts.failed(output.lease.account, error)
+            raise
         finally:
             if not ended:
                 self._service.cleanup.abandon(output, keep=keep)

@@ -1,10 +1,14 @@
 import asyncio
+import errno
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared import audio
+from shared.errors import AttachmentTooLarge
 from shared.openai.errors import BadRequest
 from tests.simulators import hailuo_sounds as sounds
 
@@ -93,6 +97,29 @@ def slow_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_slow_conversion_is_given_up(slow_ffmpeg: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "CONVERSION_TIMEOUT", 0.05)
     assert await audio.from_mp3(SOUND, "wav") == b""
+
+
+async def test_a_conversion_that_somebody_ends_says_nothing_of_the_sound(
+    slow_ffmpeg: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\nkill -9 $$\n")
+    with pytest.raises(RuntimeError, match="ended by signal 9"):
+        await audio.to_mp3(b"fLaC" + bytes(100))
+
+
+async def test_a_conversion_is_in_a_session_of_its_own(slow_ffmpeg: None, tmp_path: Path) -> None:
+    (tmp_path / "ffmpeg").write_text(f"#!/bin/sh\nps -o sid= -p $$ > {tmp_path}/session\nexit 1\n")
+    assert await audio.from_mp3(SOUND, "wav") == b""
+    assert int((tmp_path / "session").read_text()) != os.getsid(0)
+
+
+async def test_a_sound_there_is_no_room_for(slow_ffmpeg: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(AttachmentTooLarge, match="no room"):
+        await audio.to_mp3(b"fLaC" + bytes(100))
 
 
 async def test_nothing_runs_on_when_nobody_waits(slow_ffmpeg: None) -> None:

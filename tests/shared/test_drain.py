@@ -18,6 +18,7 @@ from shared.service import Service
 from shared.sessions import Sessions
 from shared.settings import Settings
 from shared.terms import Credential
+from tests.house import House
 from tests.shared.toy import Toy, ToySession, ToySite, ask, asks, events, text_of, toy
 from tests.shared.toysite import HELLO, Scene, World
 
@@ -110,28 +111,38 @@ def request(service: Process, body: Any, token: str) -> dict[str, Any]:
     return {"url": url, "json": body, "headers": {"Authorization": f"Bearer {token}"}}
 
 
+@asynccontextmanager
+async def unread(world: World, house: House) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.Task[None]]]:
+    """A large whole answer that the site has given and whose client has hardly begun to read, and a drain."""
+    world.play(Scene(({"conversation": "*"}, *[{"text": "x" * 2**20}] * 20, {"finish": "stop"})))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rpartition(":")[2]))
+    body = json.dumps(asks()).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer t1\r\nContent-Length: {len(body)}"
+    writer.write(f"{head}\r\nHost: h\r\n\r\n".encode() + body)
+    await world.until(lambda: world.deleted)
+    draining = asyncio.create_task(house.service.drain())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not draining.done()
+    async with asyncio.timeout(20):
+        yield reader, draining
+        await draining
+    writer.close()
+
+
 async def test_a_whole_answer_is_sent_to_its_end() -> None:
-    async with toy() as (world, house):
-        world.play(Scene(({"conversation": "*"}, *[{"text": "x" * 2**20}] * 20, {"finish": "stop"})))
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rpartition(":")[2]))
-        body = json.dumps(asks()).encode()
-        head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer t1\r\nContent-Length: {len(body)}"
-        )
-        writer.write(f"{head}\r\n\r\n".encode() + body)
-        await world.until(lambda: world.deleted)
-        draining = asyncio.create_task(house.service.drain())
-        # The site has said all, and the client has hardly begun to read.
-        for _ in range(100):
-            await asyncio.sleep(0)
-        assert not draining.done()
-        async with asyncio.timeout(20):
-            answer = await reader.readuntil(b"\r\n\r\n")
-            length = int(answer.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
-            answer = await reader.readexactly(length)
-            await draining
+    async with toy() as (world, house), unread(world, house) as (reader, _):
+        head = await reader.readuntil(b"\r\n\r\n")
+        answer = await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))
         assert json.loads(answer)["choices"][0]["message"]["content"] == "x" * 20 * 2**20
-        writer.close()
+
+
+async def test_the_end_of_a_drain_cuts_a_whole_answer_that_nobody_reads() -> None:
+    async with toy() as (world, house), unread(world, house) as (reader, draining):
+        house.service.cut()
+        await draining
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(20 * 2**20)
 
 
 async def test_what_is_being_cut_is_cut_once() -> None:

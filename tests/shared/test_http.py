@@ -248,6 +248,14 @@ async def test_a_token_that_can_be_none_is_dead_whatever_the_provider_thinks(
         assert (told.json, world.asked) == ({"live": False}, [])
 
 
+async def test_who_sends_no_key_is_not_asked_for_an_account_token() -> None:
+    async with toy(**KEYS) as (_, house):
+        status, _, told = await call(house, "POST", CHAT, json=asks())
+        assert (status, told["error"]["code"]) == (401, "invalid_api_key")
+        assert "API key" in told["error"]["message"]
+        assert "account" not in told["error"]["message"]
+
+
 async def test_token_check_with_api_keys() -> None:
     async with toy(**KEYS) as (world, house):
         told = await ask(house, {"token": "t1"}, None, "/token/check")

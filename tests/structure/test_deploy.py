@@ -147,3 +147,7 @@ def test_the_kubernetes_example_can_be_built() -> None:
     text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert text.count("enableServiceLinks: false") == text.count("containers:")
     assert text.count("readOnlyRootFilesystem: true") == text.count("containers:")
+    budgets = [found for found in text.split("\n---\n") if "kind: PodDisruptionBudget" in found]
+    # One that selects nothing protects nothing.
+    assert budgets
+    assert all(re.search("selector:\n +matchLabels:\n +app", budget) for budget in budgets)

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+import structlog
 
 from services.hailuo.speech import _Parts, alike, same
 from services.hailuo.voices import OFFICIAL
@@ -306,6 +307,24 @@ async def test_a_failure_after_the_first_part_breaks_the_connection(world: World
     await breaks_off(world)
 
 
+async def test_a_refusal_after_the_first_part_is_noted_for_the_account(world: World) -> None:
+    urls = ["https://cdn.hailuoai.com/prod/tts/1-0.mp3"]
+    look = Reply({"statusInfo": OK, "data": {"requestStatus": 1, "result": urls}})
+    world.site.script("tts", look, Stall(until=(given := asyncio.Event())), Reply(EXPIRED))
+    world.site.script("/prod/tts/1-0.mp3", Reply(b"AAAA", content_type="audio/mpeg"))
+    body = {"model": "tts-1", "input": TEXT, "voice": "alloy"}
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(5), world.house.post("/v1/audio/speech", body, world.tokens()) as response:
+            await response.content.readexactly(4)
+            given.set()
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+        await world.settled()
+    assert 'account_failures_total{provider="hailuo",reason="account_expired"} 1' in (await world.scrape())
+    # The client has waited to the end.
+    assert [line["status"] for line in logs if line["event"] == "answered"] == [200]
+
+
 def scripted(world: World, looks: Sequence[str], parts: Mapping[str, bytes | Fault]) -> None:
     """Have each look show the parts of these names, and the last one end the speech."""
     for number, names in enumerate(looks, 1):
@@ -514,7 +533,6 @@ async def test_recorded_hearing(world: World) -> None:
     assert world.fields("hear") == [{"chatID": "0", "characterID": "1", "playSpeedLevel": "1"}]
 
 
-@needs_ffmpeg
 async def test_hearing_as_a_stream(world: World) -> None:
     form = aiohttp.FormData({"stream": "true", "file": BytesIO(sounds.sound("早上好"))})
     headers = {"Authorization": f"Bearer {world.tokens()}"}
@@ -529,6 +547,7 @@ async def test_hearing_as_a_stream(world: World) -> None:
     ]
 
 
+@needs_ffmpeg
 async def test_other_sounds_are_converted(world: World) -> None:
     assert (await world.hear(WAV)).value == {"text": DEFAULT_HEARD}
     assert b"RIFF" not in world.site.calls_of("hear")[0].body
