@@ -77,6 +77,7 @@ class Lease(Generic[C, S]):
     """The right to use an account for one output.
 
     `own` is whether its conversation is no other output's, `committed` whether another try would make it twice.
+    `left` are conversations it has gone on from, which are deleted with it.
     """
 
     def __init__(self, account: Account[C, S], accounts: "Accounts", name: str) -> None:
@@ -84,6 +85,7 @@ class Lease(Generic[C, S]):
         self.name = name
         self.conversation: Conversation | None = None
         self.own = False
+        self.left: list[Conversation] = []
         self.named = asyncio.Event()
         self.committed = False
         self._accounts = accounts
@@ -97,6 +99,13 @@ class Lease(Generic[C, S]):
         self.conversation = conversation
         self.own = own
         self.named.set()
+
+    def leave(self) -> None:
+        """The output goes on in another conversation, which the site has yet to name."""
+        if self.conversation is not None:
+            self.left.append(self.conversation)
+        self.conversation = None
+        self.named = asyncio.Event()
 
     def commit(self) -> None:
         """The site is making what cannot be asked for again: whatever it refuses from here on is final."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
-from shared.accounts import Account
+from shared.accounts import Account, Lease
 from shared.errors import ConversationUnknown, RequestRefused, SessionRefused, SiteError
 from shared.logs import get_logger
 from shared.metrics import Metrics
@@ -35,6 +35,7 @@ class Cleanup:
     def finish(self, output: Output[Any], *, keep: bool) -> None:
         """The output ended well: its account is free at once, the rest runs in the background."""
         output.lease.free()
+        self._forget_left(output.lease)
         self._run(self._finish(output, keep or not self._provider.deletes))
 
     def abandon(self, output: Output[Any], *, keep: bool) -> asyncio.Task[None]:
@@ -42,6 +43,7 @@ class Cleanup:
 
         Give the task, for who has to wait for it.
         """
+        self._forget_left(output.lease)
         return self._run(self._abandon(output, keep or not self._provider.deletes))
 
     def forget(self, conversation: Conversation, account: Account[Any, Any]) -> None:
@@ -71,6 +73,11 @@ class Cleanup:
             lease.free()
         if not forgotten and lease.conversation is not None:
             self._run(self._forget(lease.conversation, lease.account))
+
+    def _forget_left(self, lease: Lease[Any, Any]) -> None:
+        for conversation in lease.left:
+            if conversation != lease.conversation:
+                self.forget(conversation, lease.account)
 
     async def _finish(self, output: Output[Any], keep: bool) -> None:
         await self._told(output.close())

@@ -96,12 +96,8 @@ class Speeches:
         if same(text, said):
             return message
         log.info("not_repeated", account=lease.account.key, likeness=round(alike(text, said), 2))
-        before = lease.conversation
-        try:
-            said, message = await self._repeated(session, text, lease)
-        finally:
-            if before is not None and before != lease.conversation:
-                await self._forget(session, before.id, lease)
+        lease.leave()
+        said, message = await self._repeated(session, text, lease)
         if alike(text, said) < LIKENESS:
             raise SiteError("The site does not repeat this text to read it out, but answers it: word it differently.")
         return message
@@ -131,13 +127,6 @@ class Speeches:
         if not decoder.message:
             raise UpstreamChanged("The site gave no id to its message.")
         return said, decoder.message
-
-    async def _forget(self, session: HailuoSession, chat: str, lease: HailuoLease) -> None:
-        """Delete the conversation of a first try. A failure is only logged."""
-        try:
-            await self._calls.forget(session, chat)
-        except SiteError as error:
-            log.warning("conversation_not_deleted", account=lease.account.key, reason=error.code)
 
     async def _set_voice(self, session: HailuoSession, voice: str) -> None:
         site = self._calls.site

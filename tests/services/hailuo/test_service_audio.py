@@ -16,7 +16,7 @@ import structlog
 
 from services.hailuo.speech import _Parts, alike, same
 from services.hailuo.voices import OFFICIAL
-from shared import mp3
+from shared import cleanup, mp3
 from shared.errors import UpstreamUnavailable
 from tests.answers import Told, read
 from tests.services.hailuo.world import World
@@ -202,6 +202,30 @@ async def test_an_answer_instead_of_a_repetition_is_asked_for_again(world: World
     spoken(await world.speak(TEXT))
     await world.settled()
     assert world.site.outcomes("delete") == {"ok": 2}
+
+
+async def test_the_first_of_two_repetitions_is_deleted_in_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleanup, "FORGET_PAUSES", (0.01,))
+    world.site.script("chat", Says("你好！"))
+    world.site.script("delete", server_error())
+    spoken(await world.speak(TEXT))
+    await world.settled()
+
+
+async def test_a_client_that_leaves_the_second_of_two_repetitions(world: World) -> None:
+    stall = Stall(after=0, until=asyncio.Event())
+    world.site.script("chat", Says("你好！"), stall)
+    task = asyncio.create_task(world.speak(TEXT))
+    await asyncio.wait_for(stall.reached.wait(), 5)
+    task.cancel()
+    # The second one has no name yet: it is waited for.
+    await world.site.wait_for(lambda: world.site.outcomes("delete") == {"ok": 1})
+    assert stall.until is not None
+    stall.until.set()
+    await world.site.wait_for(lambda: world.site.outcomes("delete") == {"ok": 2})
+    await world.settled()
 
 
 async def test_a_slip_of_the_pen_is_spoken_when_it_stays(world: World) -> None:
