@@ -87,6 +87,8 @@ class Rendering:
             return self.finished or "length"
         if self.finished == "content_filter":
             raise ContentBlocked
+        # What held the text may have another name now.
+        self._unknown("answer without content")
         raise UpstreamUnavailable("The site ended its answer without any content.")
 
     def annotations(self) -> list[dict[str, Any]]:

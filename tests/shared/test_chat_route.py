@@ -288,6 +288,16 @@ async def test_the_head_is_never_sent_twice() -> None:
             assert told.body.count(b'"role"') == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_answers_without_content_are_counted(stream: bool) -> None:
+    async with toy(RETRIES="0") as (world, house):
+        world.play(Scene(({"conversation": "*"}, {"finish": "stop"})), Scene(({"finish": "content_filter"},)))
+        for status in (502, 400):
+            assert (await ask(house, asks(stream))).status == status
+        async with house.client.get(f"{house.url}/metrics") as response:
+            assert 'unknown_total{kind="answer_without_content",provider="toy"} 1.0' in await response.text()
+
+
 async def test_usage_when_asked_for() -> None:
     async with toy() as (_, house):
         told = await ask(house, asks(stream=True, stream_options={"include_usage": True}))

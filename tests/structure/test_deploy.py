@@ -34,6 +34,8 @@ def routed(path: str) -> dict[str, str]:
 class TestService:
     def test_has_a_profile_and_all(self, name: str) -> None:
         assert f"profiles: [{name}, all]" in entry(COMPOSE, name)
+        # A root that is read-only has no other place for STATE_FILE.
+        assert f'volumes: ["{name}:/state"]' in entry(COMPOSE, name)
 
     @pytest.mark.parametrize("compose", [COMPOSE, HA], ids=["compose", "ha"])
     def test_is_the_common_service_with_its_own_image_port_and_secrets(self, name: str, compose: str) -> None:

@@ -15,11 +15,23 @@ from shared.app import application
 from shared.provider import Provider, session_type
 from shared.settings import Settings, describe, read_site
 from shared.terms import Session, Site
+from tests.bench.sites import SITES
+from tests.services.test_garbage import DECODERS
 from tests.simulators import discover
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "__init__.py").exists())
-FILES = ("__main__.py", "provider.py", "site.py", "session.py", "prompt.py", "reply.py", "refusals.py", "README.md")
+SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if any(path.glob("*.py")))
+FILES = (
+    "__init__.py",
+    "__main__.py",
+    "provider.py",
+    "site.py",
+    "session.py",
+    "prompt.py",
+    "reply.py",
+    "refusals.py",
+    "README.md",
+)
 
 FUNCTION_LINES = 40
 MODULE_LINES = 400
@@ -96,6 +108,10 @@ class TestService:
 
     def test_has_tests(self, name: str) -> None:
         assert list((ROOT / "tests" / "services" / name).glob("test_*.py"))
+        assert name in DECODERS
+
+    def test_can_be_measured(self, name: str) -> None:
+        assert name in SITES
 
     def test_makes_an_application(self, name: str) -> None:
         provider = provider_of(name)
