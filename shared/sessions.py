@@ -102,7 +102,8 @@ class Sessions:
             told = await self._common.fetch("credential", digest)
             if told is not None:
                 protect(told.decode())
-            kept = None if anew else self._read_session(await self._common.fetch("session", digest))
+            session = await self._common.fetch("session", digest)
+            kept = None if anew else self._read_session(session)
             if kept is None:
                 return await self._exchanged_here(digest, own, exchange, told)
             if told is not None and self._newest.get(digest) is None:

@@ -69,7 +69,6 @@ class Replicas:
         self._landed: dict[str, str] = {}
         self._known: OrderedDict[str, _Value] = OrderedDict()
         self._unsaved: set[str] = set()
-        self._time = 0
         self._asking: set[asyncio.Task[Taken]] = set()
         self._writes: dict[str, asyncio.Task[None]] = {}
 
@@ -165,8 +164,10 @@ class Replicas:
         """Keep a value; while Redis is away, for when it is back."""
         key = self._key(kind, name)
         now = time.time()
-        self._time = max(int(now * 1000), self._time + 1)
-        self._remember(key, _Value(self._time, value, inf if seconds is None else now + seconds))
+        known = self._known.get(key)
+        # Later than what it follows, whatever the clock says of another replica's.
+        written = max(int(now * 1000), 0 if known is None else known.time + 1)
+        self._remember(key, _Value(written, value, inf if seconds is None else now + seconds))
         self._unsaved.add(key)
         with suppress(Away):
             await self._save([key], self._link.run)

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -427,7 +428,7 @@ async def test_an_older_value_does_not_replace_a_newer_one(
     monkeypatch.setattr(first._link, "up", False)
     await first.store("credential", "a", b"old", None)
     monkeypatch.setattr(first._link, "up", True)
-    second._time = first._time
+    await until(lambda: time.time() * 1000 > first._known["chat-services:toy:credential:a"].time + 1)
     await second.store("credential", "a", b"new", None)
     await first._renew()
     assert [await replica.fetch("credential", "a") for replica in (first, second)] == [b"new", b"new"]
@@ -435,6 +436,16 @@ async def test_an_older_value_does_not_replace_a_newer_one(
     assert await first.fetch("credential", "b") is None
     await first.store("credential", "b", b"mine", None)
     assert await second.fetch("credential", "b") == b"mine"
+
+
+async def test_clocks_of_replicas_need_not_agree(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = await make(), await make()
+    with monkeypatch.context() as ahead:
+        ahead.setattr(replicas, "time", SimpleNamespace(time=lambda: time.time() + 600))
+        await first.store("credential", "a", b"old", None)
+    assert await second.fetch("credential", "a") == b"old"
+    await second.store("credential", "a", b"new", None)
+    assert await first.fetch("credential", "a") == b"new"
 
 
 async def test_what_could_not_be_told_is_told_at_the_end(make: Make, server: RedisServer) -> None:
