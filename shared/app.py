@@ -16,7 +16,7 @@ from shared.faults import told
 from shared.openai.errors import Draining, MethodNotAllowed, NotFound
 from shared.provider import Draws, Films, Provider, Speaks, Transcribes
 from shared.routes import audio, chat, health, images, models, tokens, videos
-from shared.server import Runner, allow_origin, error_response
+from shared.server import Runner, allow_origin, error_response, stop_hearing
 from shared.service import SERVICE, Service
 from shared.settings import Settings, SettingsError, read_site
 from shared.terms import Site
@@ -163,6 +163,11 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
 
 async def _sent(service: Service, request: web.Request, response: web.StreamResponse) -> int:
     """Send a whole answer to its end, or the end of a drain; give the status to be counted."""
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity" and not request.content.is_eof():
+        # What is still to come would be unpacked, to a thousand times its size, for nobody.
+        response.force_close()
+        stop_hearing(request)
     try:
         await response.prepare(request)
         if (response.content_length or 0) < LARGE:
@@ -175,9 +180,7 @@ async def _sent(service: Service, request: web.Request, response: web.StreamResp
     except Draining:
         if request.transport is not None:
             request.transport.abort()
-    if "Content-Encoding" in request.headers and not request.content.is_eof():
-        # What is still to come would be unpacked, to a thousand times its size, for nobody.
-        request.content.set_exception(web.RequestPayloadError("refused"))
+        return CLIENT_LEFT
     return response.status
 
 

@@ -1,8 +1,10 @@
 """Sound files: what kind they are, by their bytes; other kinds by `ffmpeg`, when that is on the PATH."""
 
 import asyncio
+import errno
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,13 +12,16 @@ from pathlib import Path
 from attrs import field, frozen
 
 from shared import mp3
-from shared.errors import AttachmentTooLarge
 from shared.openai.errors import BadRequest
 
 CONVERSION_TIMEOUT = 120.0
 """Seconds for one conversion."""
 CONVERSIONS = 2
 """Conversions at the same time in one service."""
+ROOM = 64 * 1024
+"""Bytes that must be left on the disk after a conversion, which else may have ended short."""
+_ENDED = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
+"""The exit codes of what somebody else has ended; by other signals a program ends itself."""
 RESULT_LIMIT = 256 * 1024 * 1024
 """Bytes after which a conversion ends: a small file may hold hours of silence."""
 
@@ -112,21 +117,25 @@ def _ffmpeg() -> str | None:
 
 
 async def _convert(data: bytes, kind: str, arguments: Sequence[str]) -> bytes:
-    """Run ffmpeg; give what it wrote, empty when it refused. Files, since some kinds are read from their end."""
+    """Run ffmpeg; give what it wrote, empty when it refused. Files, since some kinds are read from their end.
+
+    Raise `OSError` where there is no room for them.
+    """
     folder = await asyncio.to_thread(tempfile.mkdtemp)
     source, target = Path(folder, "source"), Path(folder, "target")
     try:
-        try:
-            await asyncio.to_thread(source.write_bytes, data)
-        except OSError as error:
-            raise AttachmentTooLarge("There is no room here to convert a sound of this size.") from error
+        await asyncio.to_thread(source.write_bytes, data)
         # The kind is forced and only files may be opened: a file of a client must not name others to be read.
         command = [
             *("ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"),
             *("-protocol_whitelist", "file", "-f", kind, "-i", str(source)),
             *("-map", "0:a:0", "-map_metadata", "-1", "-fs", str(RESULT_LIMIT), *arguments, "-y", str(target)),
         ]
-        if not await _run(command):
+        done = await _run(command)
+        if shutil.disk_usage(folder).free < ROOM:
+            # Some of ffmpeg's formats end short, and say nothing.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if not done:
             return b""
         return await asyncio.to_thread(target.read_bytes)
     finally:
@@ -157,6 +166,6 @@ async def _run(command: Sequence[str]) -> bool:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if code < 0:
+    if code in _ENDED:
         raise RuntimeError(f"{command[0]} was ended by signal {-code}")
     return code == 0

@@ -45,7 +45,7 @@ class BrowserSite(Site):
     sec_ch_ua: str
     sec_ch_ua_platform: str = '"Windows"'
     extra_headers: Mapping[str, str] = field(factory=dict)
-    """Headers added to every call, or put in the place of one of the same name, in whatever case."""
+    """Headers added to every call, or put in the place of a constant one of the same name, in whatever case."""
 
     @extra_headers.validator
     def _check_extra_headers(self, _: Any, value: Mapping[str, str]) -> None:

@@ -35,7 +35,6 @@ class Cleanup:
     def finish(self, output: Output[Any], *, keep: bool) -> None:
         """The output ended well: its account is free at once, the rest runs in the background."""
         output.lease.free()
-        self._forget_left(output.lease)
         self._run(self._finish(output, keep or not self._provider.deletes))
 
     def abandon(self, output: Output[Any], *, keep: bool) -> asyncio.Task[None]:
@@ -43,7 +42,6 @@ class Cleanup:
 
         Give the task, for who has to wait for it.
         """
-        self._forget_left(output.lease)
         return self._run(self._abandon(output, keep or not self._provider.deletes))
 
     def forget(self, conversation: Conversation, account: Account[Any, Any]) -> None:
@@ -71,6 +69,8 @@ class Cleanup:
                 forgotten = await self._forget_soon(lease.conversation, lease.account)
         finally:
             lease.free()
+            if not keep:
+                self._forget_left(lease)
         if not forgotten and lease.conversation is not None:
             self._run(self._forget(lease.conversation, lease.account))
 
@@ -84,7 +84,10 @@ class Cleanup:
         lease = output.lease
         # The answer is not kept as long as its conversation may take to be deleted.
         del output
-        if lease.conversation is not None and not keep:
+        if keep:
+            return
+        self._forget_left(lease)
+        if lease.conversation is not None:
             await self._forget(lease.conversation, lease.account)
 
     async def _forget(self, conversation: Conversation, account: Account[Any, Any]) -> None:

@@ -60,7 +60,7 @@ class Output(ABC, Generic[T]):
 
     async def _until_named(self) -> None:
         """Wait for a name or the end of the task: some sites name a conversation before they are asked."""
-        if self._task is not None:
+        while self._task is not None and not self._task.done() and self.lease.conversation is None:
             named = asyncio.create_task(self.lease.named.wait())
             try:
                 await asyncio.wait((self._task, named), return_when=asyncio.FIRST_COMPLETED)

@@ -53,7 +53,17 @@ class _Server(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    """A client's connection. What aiohttp says of bytes it cannot read quotes them: it is neither sent nor logged."""
+    """A client's connection. What aiohttp says of bytes it cannot read quotes them: it is neither sent nor logged.
+
+    `deaf`: what still comes is read and dropped.
+    """
+
+    # Given slots by aiohttp, a connection has no other place for it.
+    __slots__ = ("deaf",)
+
+    def __init__(self, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self.deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; one whose client takes nothing for `SEND_TIMEOUT` ends, as aiohttp-sse has it for event streams."""
@@ -65,11 +75,16 @@ class _Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes. That a body can be read no further aiohttp tells the next request, not who reads the body."""
+        if self.deaf:
+            return
         super().data_received(data)
-        request = self._current_request
-        error = getattr(self._messages[-1][0], "exc", None) if self._messages else None
-        if request is not None and isinstance(error, HttpProcessingError) and not request.content.is_eof():
-            request.content.set_exception(web.RequestPayloadError("broken"))
+        if not self._messages or not isinstance(getattr(self._messages[-1][0], "exc", None), HttpProcessingError):
+            return
+        # The request before the broken bytes waits for its turn, or is being served.
+        served = None if self._current_request is None else self._current_request.content
+        content = self._messages[-2][1] if len(self._messages) > 1 else served
+        if content is not None and not content.is_eof():
+            content.set_exception(web.RequestPayloadError("broken"))
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -104,6 +119,13 @@ class _Connection(web.RequestHandler):
             log.info("malformed_request", reason=type(error).__name__)
         else:
             super().log_exception(*args, **kw)
+
+
+def stop_hearing(request: web.BaseRequest) -> None:
+    """Drop what the client of a request that has been answered still sends."""
+    connection = request.protocol
+    if isinstance(connection, _Connection):
+        connection.deaf = True
 
 
 def error_response(error: ApiError) -> web.Response:

@@ -44,6 +44,7 @@ class Sessions:
         self._newest = newest
         self._common = common or Alone()
         self._session_type = session_type
+        self._common_tokens: dict[str, str] = {}
         self._sessions: dict[str, Session] = {}
         self._flights: dict[str, asyncio.Task[Session]] = {}
 
@@ -106,8 +107,10 @@ class Sessions:
             kept = None if anew else self._read_session(session)
             if kept is None:
                 return await self._exchanged_here(digest, own, exchange, told)
-            if told is not None and self._newest.get(digest) is None:
+            # What is known here alone may be newer than what Redis has, from a backup or before an outage.
+            if told is not None and self._newest.get(digest) in (None, self._common_tokens.get(digest)):
                 await self._newest.put(digest, told.decode())
+                self._note_common(digest, told.decode())
             _protect(kept)
             self._keep(digest, kept)
             return kept
@@ -129,6 +132,7 @@ class Sessions:
         if newest != own:
             await self._newest.put(digest, newest.token)
             await self._common.store("credential", digest, newest.token.encode(), None)
+            self._note_common(digest, newest.token)
         # One without an end is made without a call.
         if session.expires_at < inf:
             await self._common.store("session", digest, _write(session), session.expires_at - time.time())
@@ -141,8 +145,14 @@ class Sessions:
         for token in (told and told.decode(), self._newest.get(digest)):
             with suppress(AccountExpired):
                 if token and (credential := self._read(token)) not in (own, *found):
+                    protect(token)
                     found.append(credential)
         return found
+
+    def _note_common(self, digest: str, token: str) -> None:
+        self._common_tokens[digest] = token
+        if len(self._common_tokens) > SESSIONS_MOST:
+            del self._common_tokens[next(iter(self._common_tokens))]
 
     def _keep(self, digest: str, session: Session) -> None:
         if len(self._sessions) >= SESSIONS_MOST:

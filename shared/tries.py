@@ -74,7 +74,7 @@ class Tries:
                 await self._closed(closing, kept)
                 if isinstance(error, errors.UpstreamUnavailable):
                     await self._back_off()
-                lease = kept or await self._lease()
+                lease = await self._lease() if kept is None else self._checked(kept)
             except BaseException:
                 self._abandon(output)
                 raise
@@ -139,9 +139,11 @@ class Tries:
         except errors.SiteError as error:
             raise errors.worst([*self._failures, error]) from None
         self._wait = max(0.0, self._wait - (loop.time() - asked))
-        lease = Lease(self._left[digest], self._accounts, name)
+        return self._checked(Lease(self._left[digest], self._accounts, name))
+
+    def _checked(self, lease: Lease[Any, Any]) -> Lease[Any, Any]:
+        """Give the lease back when the site has limited the address while this request waited."""
         try:
-            # It may have been limited while this request waited.
             self._accounts.check_address()
         except errors.AddressLimited:
             lease.free()

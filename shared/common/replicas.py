@@ -129,6 +129,7 @@ class Replicas:
         """Hold among all replicas. What one that died in it held ends like a lease."""
         key, mine = self._key("flight", name), secrets.token_hex(8)
         await self._written(key)
+        asked = self._link.up
         try:
             with suppress(Away):
                 while not await self._link.do("SET", key, mine, "NX", "PX", _ms(LEASE_LIFE)):  # noqa: ASYNC110 - by others
@@ -138,21 +139,27 @@ class Replicas:
         finally:
             if self._flying.get(key) == mine:
                 del self._flying[key]
-            # Also of one who was cancelled while asking: Redis may have said yes.
-            self._landed[key] = mine
+            # Also of one who was cancelled while asking: Redis may have said yes, if it was asked.
+            if asked:
+                self._landed[mine] = key
             self._write(key, lambda: self._land(key, mine))
 
     async def fetch(self, kind: Kind, name: str) -> bytes | None:
         """Give what is kept; what Redis could not be told yet may be newer than what it has."""
         key = self._key(kind, name)
         await self._written(name)
-        known = self._known.get(key)
+        told: _Value | None = None
+        away = False
         try:
             text, left = await self._link.run(FETCH, [key], [])
+            told = _read(text, left)
         except Away:
-            return known.value if known is not None and known.ends > time.time() else None
-        told = _read(text, left)
-        if known is not None and key in self._unsaved and (told is None or known.time > told.time):
+            away = True
+        known = self._known.get(key)
+        if known is not None and known.ends <= time.time():
+            self._drop(key)
+            known = None
+        if known is not None and (told.time < known.time if told else away or key in self._unsaved):
             return known.value
         if told is None:
             self._known.pop(key, None)
@@ -208,17 +215,19 @@ class Replicas:
 
     async def _renew(self) -> None:
         """Tell Redis which leases and flights are held and which are over, until that is so, and what it has missed."""
-        for key, mine in list(self._landed.items()):
-            await self._link.running(DELETE_EQUAL, [key], [mine])
-            if self._landed.get(key) == mine:
-                del self._landed[key]
-        await self._link.running(EXTEND, [*self._flying], [_ms(LEASE_LIFE), *self._flying.values()])
+        flying = dict(self._flying)
+        await self._link.running(EXTEND, [*flying], [_ms(LEASE_LIFE), *flying.values()])
+        self._landed |= {mine: key for key, mine in flying.items() if self._flying.get(key) != mine}
         # Redis may come back with less than it had; a session is had again, and may have been refused meanwhile.
         session = self._key("session", "")
         lost = [] if self._link.up else [key for key in self._known if not key.startswith(session)]
         untold = list(dict.fromkeys([*self._unsaved, *lost]))
         for start in range(0, len(untold), TOLD_AT_ONCE):
             await self._save(untold[start : start + TOLD_AT_ONCE], self._link.running)
+        while self._landed:
+            mine, key = next(iter(self._landed.items()))
+            await self._link.running(DELETE_EQUAL, [key], [mine])
+            self._landed.pop(mine, None)
         renewed = False
         while not renewed or self._told.keys() - self._held.keys():
             held = dict(self._held)
@@ -257,8 +266,7 @@ class Replicas:
 
     async def _land(self, key: str, mine: str) -> None:
         await self._link.run(DELETE_EQUAL, [key], [mine])
-        if self._landed.get(key) == mine:
-            del self._landed[key]
+        self._landed.pop(mine, None)
 
     async def _save(self, keys: Sequence[str], run: Callable[..., Awaitable[Any]]) -> None:
         """Tell Redis values, as far as it has no newer ones."""
@@ -267,7 +275,10 @@ class Replicas:
         lives = (0 if kept.ends == inf else _ms(kept.ends - now) for kept in values.values())
         told = zip(values.values(), lives, strict=True)
         await run(STORE, [*values], [item for kept, life in told for item in (kept.time, kept.value, life)])
-        self._unsaved -= {key for key in keys if self._known.get(key) is values.get(key)}
+        settled = (
+            key for key in keys if (kept := self._known.get(key)) is None or kept.ends <= now or kept is values.get(key)
+        )
+        self._unsaved.difference_update(settled)
 
     def _remember(self, key: str, value: _Value) -> None:
         self._known[key] = value

@@ -37,7 +37,7 @@ def kind_by_words(table: ByWords, words: str) -> type[SiteError] | None:
 def one_line(words: str) -> str:
     """Write a site's words on one line, not too many of them, and without the secrets they may quote."""
     # Masked before it is cut: half a token is not known as one.
-    return mask(whole(" ".join(words[:TEXT_LIMIT].split())))[:WORDS_LIMIT]
+    return mask(whole(" ".join(words.split())[:TEXT_LIMIT]))[:WORDS_LIMIT]
 
 
 def own_words(value: Any) -> str:

@@ -1,14 +1,12 @@
 import asyncio
-import errno
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
 from shared import audio
-from shared.errors import AttachmentTooLarge
 from shared.openai.errors import BadRequest
 from tests.simulators import hailuo_sounds as sounds
 
@@ -113,12 +111,19 @@ async def test_a_conversion_is_in_a_session_of_its_own(slow_ffmpeg: None, tmp_pa
     assert int((tmp_path / "session").read_text()) != os.getsid(0)
 
 
-async def test_a_sound_there_is_no_room_for(slow_ffmpeg: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+async def test_a_sound_there_is_no_room_for(slow_ffmpeg: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\n")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=audio.ROOM - 1))
+    # It may say that all went well.
+    for convert in (audio.to_mp3(b"fLaC" + bytes(100)), audio.from_mp3(SOUND, "wav")):
+        with pytest.raises(OSError, match="No space left"):
+            await convert
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(AttachmentTooLarge, match="no room"):
+
+@pytest.mark.parametrize("number", [6, 11])
+async def test_a_sound_that_ffmpeg_dies_of_is_broken(slow_ffmpeg: None, tmp_path: Path, number: int) -> None:
+    (tmp_path / "ffmpeg").write_text(f"#!/bin/sh\nkill -{number} $$\n")
+    with pytest.raises(BadRequest, match="broken"):
         await audio.to_mp3(b"fLaC" + bytes(100))
 
 

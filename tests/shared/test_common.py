@@ -16,7 +16,7 @@ from shared.accounts import Accounts
 from shared.common import link, replicas
 from shared.common.contract import ADDRESS, Alone, Changed, Cooldown, Freed, News
 from shared.common.replicas import Replicas
-from shared.common.scripts import COOL, RELEASE, TAKE
+from shared.common.scripts import COOL, EXTEND, FETCH, RELEASE, TAKE
 from shared.common.wire import read_cooldown, read_news, write_cooldown, write_news
 from shared.errors import AccountBarred, AccountBusy, AccountExpired, AccountLimited, AddressLimited, SiteError
 from shared.metrics import Metrics
@@ -79,6 +79,21 @@ def held_back(replica: Replica, script: str, monkeypatch: pytest.MonkeyPatch) ->
         if called is script:
             await gate.wait()
         return await run(called, *call)
+
+    monkeypatch.setattr(replica._link, "run", slow)
+    return gate
+
+
+def held_after(replica: Replica, script: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the answers to calls of a script wait: `asked` is set when Redis has given one, and waits for `open`."""
+    gate, run = SimpleNamespace(asked=asyncio.Event(), open=asyncio.Event()), replica._link.run
+
+    async def slow(called: str, *call: Any) -> Any:
+        told = await run(called, *call)
+        if called is script:
+            gate.asked.set()
+            await gate.open.wait()
+        return told
 
     monkeypatch.setattr(replica._link, "run", slow)
     return gate
@@ -400,6 +415,69 @@ async def test_who_is_cancelled_while_asking_for_a_flight_has_none(
     await asked.wait()
     flight.cancel()
     await until(lambda: not server.client.exists("chat-services:toy:flight:a"))
+
+
+async def test_a_renewal_that_is_slow_does_not_bring_a_flight_back(
+    make: Make, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica, key = await make(), "chat-services:toy:flight:a"
+    running, gate, asked = replica._link.running, asyncio.Event(), asyncio.Event()
+
+    async def slow(script: str, keys: Any, args: Any) -> Any:
+        if script is EXTEND and keys:
+            asked.set()
+            await gate.wait()
+        return await running(script, keys, args)
+
+    async with replica.flight("a"):
+        monkeypatch.setattr(replica._link, "running", slow)
+        renewing = asyncio.create_task(replica._renew())
+        await asked.wait()
+    await until(lambda: not server.client.exists(key))
+    gate.set()
+    await renewing
+    assert not server.client.exists(key)
+
+
+async def test_flights_that_redis_was_not_asked_for_leave_nothing(make: Make, server: RedisServer) -> None:
+    replica = await make()
+    async with replica.flight("a"):
+        server.signal(signal.SIGSTOP)
+        await replica.fetch("session", "x")
+    for name in ("a", "b", "c"):
+        async with replica.flight(name):
+            pass
+    assert len(replica._landed) == 1
+    server.signal(signal.SIGCONT)
+    await until(lambda: replica.state == "ok")
+    assert not server.client.exists("chat-services:toy:flight:a")
+    assert not replica._landed
+
+
+async def test_what_is_stored_while_it_is_asked_for_stays_the_newest(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = await make()
+    await replica.store("conversation", "c", b"one", 60)
+    gate = held_after(replica, FETCH, monkeypatch)
+    fetching = asyncio.create_task(replica.fetch("conversation", "c"))
+    await gate.asked.wait()
+    await replica.store("conversation", "c", b"two", 60)
+    gate.open.set()
+    assert await fetching == b"two"
+
+
+async def test_what_is_over_before_redis_is_back_is_none(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    replica = await make()
+    monkeypatch.setattr(replica._link, "up", False)
+    await replica.store("conversation", "c", b"old", 0.01)
+    await until(lambda: replica._known["chat-services:toy:conversation:c"].ends < time.time())
+    assert await replica.fetch("conversation", "c") is None
+    await replica.store("conversation", "d", b"old", 0.01)
+    await until(lambda: replica._known["chat-services:toy:conversation:d"].ends < time.time())
+    monkeypatch.setattr(replica._link, "up", True)
+    await replica._renew()
+    assert replica._unsaved == set()
 
 
 async def test_what_redis_has_lost_is_told_again(make: Make, server: RedisServer) -> None:

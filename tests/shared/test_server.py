@@ -4,8 +4,9 @@ import asyncio
 import gzip
 import json
 import logging
+import random
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -17,7 +18,8 @@ from aiohttp.test_utils import make_mocked_request
 from shared import server
 from shared.routes.body import read_body
 from shared.service import SERVICE
-from tests.shared.toy import ask, toy
+from tests.shared.toy import ask, asks, toy
+from tests.shared.toysite import Scene
 
 SECRET = "SECRETDIARY"
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer t1\r\n"
@@ -102,13 +104,45 @@ async def test_a_body_that_breaks_while_it_is_read_is_answered_at_once(begun: by
         assert not house.service._serving
 
 
-async def test_what_a_refused_request_would_still_unpack_is_not_waited_for() -> None:
+async def test_what_a_refused_request_would_still_unpack_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cast("dict[str, Any]", server.SERVER), "lingering_time", 0.2)
     async with toy() as (_, house):
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\n"
         half = gzip.compress(bytes(2**20))[:500]
-        # More is announced than comes: the connection is closed by the service, and not after a while.
-        status, _, told = last(await exchange(house.url, head + b"Content-Length: 1000\r\n\r\n" + half, seconds=5))
-        assert (status, told["error"]["code"]) == (401, "invalid_api_key")
+        # More is announced than comes.
+        status, headers, told = last(await exchange(house.url, head + b"Content-Length: 1000\r\n\r\n" + half))
+        assert (status, told["error"]["code"], headers["connection"]) == (401, "invalid_api_key", "close")
+
+
+async def test_a_refused_request_is_answered_whatever_it_still_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cast("dict[str, Any]", server.SERVER), "lingering_time", 1.0)
+    async with toy() as (_, house):
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\n"
+        body = gzip.compress(random.Random(1).randbytes(8 * 2**20))
+        # All of it is sent before anything is read: a connection reset would lose the answer.
+        answer = await exchange(house.url, head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert last(answer)[0] == 401
+
+
+async def test_a_broken_request_behind_another_is_answered() -> None:
+    async with toy() as (world, house):
+        gate = asyncio.Event()
+        world.play(Scene(head=gate))
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rpartition(":")[2]))
+        body = json.dumps(asks()).encode()
+        writer.write(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await world.until(world.tokens)
+        writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        # An answer on another connection: what was sent before has been read.
+        assert (await ask(house, {}, None, "/nowhere")).status == 404
+        writer.write(b"zzz\r\n")
+        assert (await ask(house, {}, None, "/nowhere")).status == 404
+        gate.set()
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        assert (answer[:13], last(answer)[0]) == (b"HTTP/1.1 200 ", 400)
+        assert not house.service._serving
 
 
 async def test_a_body_that_is_there_at_once_holds_nobody_up() -> None:

@@ -216,6 +216,18 @@ async def test_what_another_replica_has_is_taken_over_and_kept_out_of_the_log() 
     assert "the-" not in redact("the-shared-key the-newest-token")
 
 
+async def test_a_token_that_another_replica_has_renewed_takes_the_place_of_ours() -> None:
+    exchange, sessions, shared = make_shared()
+    exchange.outcomes = {"own": "first"}
+    exchange.seconds = -1
+    await sessions.get("d", OWN)
+    shared.kept["credential", "d"] = b"second"
+    shared.kept["session", "d"] = orjson.dumps({"expires_at": time.time() + 60, "key": "k"})
+    await sessions.get("d", OWN)
+    assert sessions.credential("d", OWN) == Credential("second")
+    assert exchange.asked == ["own"]
+
+
 async def test_the_first_token_that_is_taken_is_the_newest_whoever_knows_it() -> None:
     exchange, sessions, shared = make_shared()
     exchange.outcomes = {"shared": AccountExpired(), "own": "first"}

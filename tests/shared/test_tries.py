@@ -10,6 +10,7 @@ import structlog
 
 from shared import slots as slots_module
 from shared import tries
+from shared.errors import AddressLimited
 from tests.shared.toy import Told, ask, asks, toy
 from tests.shared.toysite import HELLO, Scene, fails, refuses
 
@@ -199,6 +200,19 @@ async def test_who_asks_the_same_account_again_does_so_before_those_who_wait(exp
         assert (await first).text == "Hello world"
         assert world.tokens()[1] == ("t2" if expired else "t1")
         assert (await second).status == (401 if expired else 200)
+        assert house.service.accounts.slots.states()["running"] == 0
+
+
+async def test_an_address_limited_between_two_tries_stops_the_second() -> None:
+    async with toy() as (world, house):
+        world.hold_forget = asyncio.Event()
+        world.play(fails("SessionRefused", {"conversation": "*"}))
+        task = asyncio.create_task(ask(house))
+        await world.until(world.forgetting.total)
+        house.service.accounts.limit_address(AddressLimited(retry_after=60), 60)
+        world.hold_forget.set()
+        assert heard(await task) == (429, "rate_limit_exceeded", "60")
+        assert len(world.tokens()) == 1
         assert house.service.accounts.slots.states()["running"] == 0
 
 

@@ -220,12 +220,37 @@ async def test_a_client_that_leaves_the_second_of_two_repetitions(world: World) 
     task = asyncio.create_task(world.speak(TEXT))
     await asyncio.wait_for(stall.reached.wait(), 5)
     task.cancel()
+    await asyncio.wait((task,))
     # The second one has no name yet: it is waited for.
-    await world.site.wait_for(lambda: world.site.outcomes("delete") == {"ok": 1})
+    for _ in range(3):
+        await world.scrape()
+    assert not world.site.calls_of("chat")[-1].closed.is_set()
     assert stall.until is not None
     stall.until.set()
     await world.site.wait_for(lambda: world.site.outcomes("delete") == {"ok": 2})
     await world.settled()
+
+
+async def test_a_client_that_leaves_before_the_first_repetition_has_a_name(world: World) -> None:
+    stall = Stall(after=0, until=asyncio.Event())
+    world.site.script("chat", Together(Says("你好！"), stall))
+    task = asyncio.create_task(world.speak(TEXT))
+    await asyncio.wait_for(stall.reached.wait(), 5)
+    task.cancel()
+    await asyncio.wait((task,))
+    assert stall.until is not None
+    stall.until.set()
+    await world.house.service.cleanup.drain(20)
+    await world.settled()
+
+
+async def test_all_repetitions_are_kept_when_the_settings_say_so() -> None:
+    async with World.start(KEEP_CONVERSATIONS="1") as world:
+        world.kept = None
+        world.site.script("chat", Says("你好！"))
+        spoken(await world.speak(TEXT))
+        await world.house.service.cleanup.drain(20)
+        assert world.site.outcomes("delete") == {}
 
 
 async def test_a_slip_of_the_pen_is_spoken_when_it_stays(world: World) -> None:
