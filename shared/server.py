@@ -58,9 +58,6 @@ class _Connection(web.RequestHandler):
     `deaf`: what still comes is read and dropped.
     """
 
-    # Given slots by aiohttp, a connection has no other place for it.
-    __slots__ = ("deaf",)
-
     def __init__(self, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self.deaf = False

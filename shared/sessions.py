@@ -28,7 +28,8 @@ class Sessions:
     """Sessions by account digest, exchanged one flight at a time.
 
     `exchange` and `read` are the provider's own: a credential to its session, a token to its credential. With other
-    replicas, what one of them was given all use: `session_type` is made of what is kept in `common`.
+    replicas, what one of them was given all use: `session_type` is made of what is kept in `common`, and
+    `_common_tokens` are the newest tokens that this replica knows to have been there.
     """
 
     def __init__(

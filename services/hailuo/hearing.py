@@ -10,7 +10,7 @@ from shared.upstream.sse import SseFrame
 
 _HEARD_EVENT = "asr_chunk"
 KNOWN = frozenset({_HEARD_EVENT, "text_chunk", "audio_chunk", "heartbeat"})
-"""Known events: what was heard, then the site's spoken answer, which nobody asked for."""
+"""Known events: what was heard, and the site's spoken answer, which nobody asked for."""
 
 
 def heard(frame: SseFrame) -> str | None:

@@ -11,8 +11,9 @@ import structlog
 from shared import slots as slots_module
 from shared import tries
 from shared.errors import AddressLimited
+from tests.house import House
 from tests.shared.toy import Told, ask, asks, toy
-from tests.shared.toysite import HELLO, Scene, fails, refuses
+from tests.shared.toysite import HELLO, Scene, World, fails, refuses
 
 FAST = {"ACCOUNT_WAIT": "0.3", "RETRIES": "2"}
 FINAL = "final"
@@ -203,14 +204,20 @@ async def test_who_asks_the_same_account_again_does_so_before_those_who_wait(exp
         assert house.service.accounts.slots.states()["running"] == 0
 
 
+async def between_two_tries(world: World, house: House) -> tuple[asyncio.Task[Told], asyncio.Event]:
+    """Ask; the first try is refused its session, and being closed until the event lets its deletion go on."""
+    gate = world.hold_forget = asyncio.Event()
+    world.play(fails("SessionRefused", {"conversation": "*"}))
+    task = asyncio.create_task(ask(house))
+    await world.until(world.forgetting.total)
+    return task, gate
+
+
 async def test_an_address_limited_between_two_tries_stops_the_second() -> None:
     async with toy() as (world, house):
-        world.hold_forget = asyncio.Event()
-        world.play(fails("SessionRefused", {"conversation": "*"}))
-        task = asyncio.create_task(ask(house))
-        await world.until(world.forgetting.total)
+        task, gate = await between_two_tries(world, house)
         house.service.accounts.limit_address(AddressLimited(retry_after=60), 60)
-        world.hold_forget.set()
+        gate.set()
         assert heard(await task) == (429, "rate_limit_exceeded", "60")
         assert len(world.tokens()) == 1
         assert house.service.accounts.slots.states()["running"] == 0
@@ -218,15 +225,11 @@ async def test_an_address_limited_between_two_tries_stops_the_second() -> None:
 
 async def test_a_client_that_leaves_between_two_tries_leaves_no_lease() -> None:
     async with toy() as (world, house):
-        # The first try is being closed for as long as its deletion lasts.
-        world.hold_forget = asyncio.Event()
-        world.play(fails("SessionRefused", {"conversation": "*"}))
-        task = asyncio.create_task(ask(house))
-        await world.until(world.forgetting.total)
+        task, gate = await between_two_tries(world, house)
         task.cancel()
         await asyncio.wait((task,))
         assert house.service.accounts.slots.states()["running"] == 1
-        world.hold_forget.set()
+        gate.set()
         assert (await ask(house)).status == 200
         assert world.tokens() == ["t1", "t1"]
 
