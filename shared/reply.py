@@ -124,7 +124,16 @@ class Reply:
         deltas: list[Delta] = []
         try:
             frames = await self._frames.read()
-            self._feed(frames, deltas)
+            if frames is None:
+                self._over = True
+                deltas += self._decoder.end()
+            for frame in frames or ():
+                deltas += self._decoder.feed(frame)
+                if deltas and type(deltas[-1]) in _LAST:
+                    self._over = True
+                    if type(deltas[-1]) is Finish:
+                        self._frames.finish()
+                    break
         except SiteError as error:
             self._over = True
             # An end that the decoder guesses from the end of the body is none: the body broke off.
@@ -135,20 +144,6 @@ class Reply:
             self._named = conversation
             self._made(conversation)
         return deltas
-
-    def _feed(self, frames: list[Any] | None, deltas: list[Delta]) -> None:
-        """Add what the frames (None: the clean end) give to `deltas`, up to the last delta of the reply."""
-        if frames is None:
-            self._over = True
-            deltas += self._decoder.end()
-            return
-        for frame in frames:
-            deltas += self._decoder.feed(frame)
-            if deltas and type(deltas[-1]) in _LAST:
-                self._over = True
-                if type(deltas[-1]) is Finish:
-                    self._frames.finish()
-                return
 
 
 _LAST = (Finish, Failed)

@@ -119,8 +119,10 @@ def refusal_in(payload: Any, status: int = _OK, *, refreshing: bool = False) -> 
     if "validation_error" in payload:
         return _of_validation(payload["validation_error"])
     codes = codes_in(payload)
+    if status < _CLIENT_ERROR and 0 in codes:
+        return None
     words = words_of(payload, _WORD_FIELDS)
-    if status < _CLIENT_ERROR and (0 in codes if codes else "result" in payload or not words):
+    if status < _CLIENT_ERROR and not codes and ("result" in payload or not words):
         return None
     kind = _kind([*codes, status], words, refreshing=refreshing)
     if kind is AccountExpired:
@@ -138,9 +140,9 @@ def codes_in(payload: Mapping[str, Any]) -> list[int]:
 def accepted(answer: Answer, *, refreshing: bool = False) -> Mapping[str, Any]:
     """Give a JSON reply that says yes, or does not say no by a code; raise what any other reply means."""
     payload = json.loads_any(answer.body)
-    if isinstance(payload, dict):
-        silent = answer.status < _CLIENT_ERROR and not codes_in(payload) and "validation_error" not in payload
-        if silent or refusal_in(payload, answer.status) is None:
+    if isinstance(payload, dict) and answer.status < _CLIENT_ERROR and "validation_error" not in payload:
+        codes = codes_in(payload)
+        if not codes or 0 in codes:
             return payload
     raise refusal(answer, refreshing=refreshing)
 

@@ -55,12 +55,12 @@ class GlmDecoder:
 
     def feed(self, frame: SseFrame) -> list[Delta]:
         """Take the next frame, give what it adds. A refusal or an end is the last delta."""
-        out: list[Delta] = []
         if self._over:
-            return out
+            return []
         new = self._growth.added(frame.data)
         if new is not None:
             return self._grow(new)
+        out: list[Delta] = []
         if self._grown:
             self._settle()
         try:
@@ -108,9 +108,9 @@ class GlmDecoder:
             out.append(Finish("content_filter"))
             return out
         refused = refusal_in(said) if error else None
-        coded = codes_in(message) or not isinstance(message.get("status"), str)
-        if refused is None and "parts" not in message and coded:
-            refused = refusal_in(message)
+        if refused is None and "parts" not in message:
+            coded = codes_in(message) or not isinstance(message.get("status"), str)
+            refused = refusal_in(message) if coded else None
         if refused is not None:
             return self._close(out, Failed(refused))
         if error:

@@ -6,13 +6,16 @@ just that. Then the piece alone is read: a frame costs what is new of it, not wh
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
 TAIL = 8
 """Characters of its end by which a text is found in a frame."""
+
+_WRITERS: tuple[Callable[[str], bytes], ...] = (orjson.dumps, lambda text: json.dumps(text).encode())
+"""How sites write a text: as it is, or in ASCII."""
 
 _TRUST = 3
 """Places learned and never used after which no more are: learning one costs as much as reading the frame again."""
@@ -31,17 +34,17 @@ class Growth:
 
         None when more than that has changed, or the place is not known: then the frame has to be read.
         """
-        head, tail = self._head, self._tail
-        end = len(frame) - len(tail)
-        if not head or end < len(head) or not frame.startswith(head) or not frame.endswith(tail):
+        rest = frame.removeprefix(self._head)
+        piece = rest.removesuffix(self._tail)
+        if rest == frame or piece == rest:
             self._head = b""
             return None
         try:
-            text: str = orjson.loads(b'"%b"' % frame[len(head) : end])
+            text: str = orjson.loads(b'"%b"' % piece)
         except ValueError:
             self._head = b""
             return None
-        self._head = frame[:end]
+        self._head = frame.removesuffix(self._tail)
         self._trust = _TRUST
         return text
 
@@ -57,12 +60,12 @@ class Growth:
         if not self._trust or not tail:
             return
         self._trust -= 1
-        try:
-            plain = orjson.dumps(tail)
-        except TypeError:
-            # Half a character: its other half comes with the next piece.
-            return
-        for written in (plain, json.dumps(tail).encode()):
+        for write in _WRITERS:
+            try:
+                written = write(tail)
+            except TypeError:
+                # Half a character: its other half comes with the next piece.
+                return
             found = frame.rfind(written[1:])
             if found >= 0:
                 self._prove(frame, found + len(written) - 2, length, tail, place)
