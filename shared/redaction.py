@@ -9,6 +9,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import count
 from urllib.parse import quote
 
 MASK = "[redacted]"
@@ -27,10 +28,17 @@ _PIECE = range(16, 40)
 """Lengths of a secret's parts that are secrets too (`uid-sid`); longer ones are seen by their looks."""
 
 
+_versions = count()
+
+
 class _Secrets:
-    """The texts that must never be logged. Finding them costs the same for ten and for ten thousand."""
+    """The texts that must never be logged. Finding them costs the same for ten and for ten thousand.
+
+    `version` changes with each: what was masked before may hold the new one.
+    """
 
     def __init__(self) -> None:
+        self.version = next(_versions)
         self._forms: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._by_tail: dict[str, list[str]] = {}
         self._size = 0
@@ -43,6 +51,7 @@ class _Secrets:
         forms = self._forms[secret] = tuple(_forms(secret))
         for form in forms:
             self._by_tail.setdefault(form[-_TAIL:], []).append(form)
+        self.version = next(_versions)
         self._size += sum(map(len, forms))
         while len(self._forms) > _SECRETS_LIMIT or self._size > _SECRETS_SIZE:
             self._drop_oldest()
@@ -140,11 +149,18 @@ def mask(text: str) -> str:
 
 def redact(text: str) -> str:
     """Give a text without what is or may be secret, and no longer than `TEXT_LIMIT`."""
+    if len(text) < _RUN_LENGTH:
+        # Most texts of a log line are a word or two, and nearly all of them have been there before.
+        return _redact_short(text, _secrets.version)
     if len(text) > TEXT_LIMIT:
         text = f"{text[:TEXT_LIMIT].rpartition(' ')[0]} [cut]"
+    return _without_looks(_secrets.mask(text))
+
+
+@lru_cache(maxsize=1024)
+def _redact_short(text: str, _version: int) -> str:
     text = _secrets.mask(text)
-    # Most texts of a log line are a word or two.
-    plain = len(text) < _RUN_LENGTH and "eyJ" not in text and _JOINT.search(text) is None
+    plain = "eyJ" not in text and _JOINT.search(text) is None
     return text if plain else _without_looks(text)
 
 

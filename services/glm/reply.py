@@ -49,7 +49,6 @@ class GlmDecoder:
         self._writing: Item | None = None
         self._growth = Growth()
         self._grown: list[str] = []
-        self._grown_at = 0
         self._last_kind = ""
         self._over = False
 
@@ -153,25 +152,27 @@ class GlmDecoder:
 
     def _grow(self, new: str) -> list[Delta]:
         """Take a frame that says only that the text being written has grown, or not even that."""
-        out: list[Delta] = []
-        self._frames += 1
+        self._grown.append(new)
         item = self._writing
-        if new and item is not None:
-            self._grown.append(new)
-            self._grown_at = self._frames
-            if item.kind == "text":
-                # Nearly every frame of a reply is this one, and text in hand has nothing to begin.
-                return self._marks.feed(new)
+        if item is None or item.kind == "text":
+            # Nearly every frame of a reply is this one, and text in hand has nothing to begin.
+            return self._marks.feed(new)
+        out: list[Delta] = []
+        if new:
             self._write(item, new, out)
         return out
 
     def _settle(self) -> None:
         """Note what such frames have added."""
-        part, item, new = self._parts[-1], self._parts[-1].items[-1], "".join(self._grown)
+        part, item = self._parts[-1], self._parts[-1].items[-1]
+        for new in self._grown:
+            self._frames += 1
+            if new:
+                item.changed = part.changed = self._frames
+        text = "".join(self._grown)
         self._grown.clear()
-        item.changed = part.changed = self._grown_at
-        item.seen = item.given = item.seen + len(new)
-        item.tail = (item.tail + new)[-TAIL:]
+        item.seen = item.given = item.seen + len(text)
+        item.tail = (item.tail + text)[-TAIL:]
 
     def _learn(self, frame: bytes) -> None:
         """Find where in the frames the text being written grows, if it is the last there is and nothing waits."""

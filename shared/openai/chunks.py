@@ -40,19 +40,19 @@ class Rendering:
     """The text of one reply, piece by piece, in the house's style.
 
     `finished` is the site's finish reason, `failed` its refusal, each None until its delta came; `over` is whether one
-    has come, `begun` whether there has been any text.
+    has come.
     """
 
     def __init__(self, style: Style, unknown: Callable[[str], None]) -> None:
         self.finished: FinishReason | None = None
         self.failed: SiteError | None = None
         self.over = False
-        self.begun = False
         self._style = style
         self._unknown = unknown
         self._pieces: list[tuple[Field, str]] = []
         self._written = 0
         self._last = ""
+        self._reasoned = False
         self._thinking = False
         self._sources: dict[str, _Source] = {}
         self._by_url: dict[str, _Source] = {}
@@ -83,7 +83,7 @@ class Rendering:
         """
         if self.failed is not None:
             raise self.failed
-        if self.begun:
+        if self._written or self._reasoned:
             return self.finished or "length"
         if self.finished == "content_filter":
             raise ContentBlocked
@@ -111,18 +111,21 @@ class Rendering:
             self._pieces.append(("content", text))
             self._written += len(text)
             self._last = text
-            self.begun = True
 
     def _text(self, delta: Text) -> None:
-        if delta.text:
+        text = delta.text
+        if text:
             if self._thinking:
                 self._end_thinking()
-            self._content(delta.text)
+            # As `_content` does, without the call: nearly every delta is a text.
+            self._pieces.append(("content", text))
+            self._written += len(text)
+            self._last = text
 
     def _think_reasoning(self, delta: Thinking) -> None:
         if delta.text:
             self._pieces.append(("reasoning_content", delta.text))
-            self.begun = True
+            self._reasoned = True
 
     def _think_inline(self, delta: Thinking) -> None:
         if delta.text:
@@ -229,7 +232,7 @@ class Chunks:
             chunks.append(self._opening)
             self._opening = b""
         for name, text in pieces:
-            chunks.append(self._heads[name] + orjson.dumps(text) + self._tail)  # noqa: PERF401 - a third cheaper
+            chunks.append(self._heads[name] + orjson.dumps(text) + self._tail)
         return b"".join(chunks)
 
     def finish(self, reason: FinishReason, conversation_id: str | None) -> bytes:

@@ -88,7 +88,7 @@ class _Connection(ResponseHandler):
         self._paused_once = True
         super().pause_reading()
 
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - as aiohttp gives it
+    def resume_reading(self, resume_parser: bool = True) -> None:
         """Go on reading."""
         if self._paused_once:
             super().resume_reading(resume_parser)
@@ -97,7 +97,8 @@ class _Connection(ResponseHandler):
 class _Connector(aiohttp.TCPConnector):
     def __init__(self) -> None:
         super().__init__(limit=0)
-        self._factory = partial(_Connection, loop=self._loop)
+        connection: type[ResponseHandler] = _Connection
+        self._factory = partial(connection, loop=self._loop)
 
 
 class Call:

@@ -60,7 +60,7 @@ class SseFramer:
             body = data.removeprefix(self._head)
             if body != data:
                 line, _, rest = body.partition(b"\n")
-                if rest == b"\n" and 0 < len(line) <= FRAME_LIMIT and line[0] != _SPACE:
+                if rest == b"\n" and line >= b"!" and len(line) <= FRAME_LIMIT:
                     return [SseFrame(self._head_event, line)]
         elif not self._started:
             data = self._without_bom(data)

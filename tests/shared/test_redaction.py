@@ -76,6 +76,12 @@ def test_the_parts_of_a_secret_are_secret() -> None:
     assert redaction.redact("%66 123456%2Dfake") == "%66 123456%2Dfake"
 
 
+def test_what_was_logged_before_is_masked_once_it_is_a_secret() -> None:
+    assert redaction.redact("fake-account-1") == "fake-account-1"
+    redaction.protect("fake-account-1")
+    assert redaction.redact("fake-account-1") == "[redacted]"
+
+
 def test_overlapping_secrets_leave_nothing() -> None:
     for secret in ("abcdefgh", "efghijkl", "abcdefghijklmnop", "abcdef"):
         redaction.protect(secret)
