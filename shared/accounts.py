@@ -5,6 +5,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import lru_cache
 from typing import Any, Generic
 from weakref import WeakValueDictionary
 
@@ -330,6 +331,7 @@ def _tokens(authorization: str | None) -> list[str]:
     return [token for token in (part.strip() for part in text.split(",")) if token]
 
 
+@lru_cache(maxsize=1024)
 def _digest(token: str) -> str:
     return hashlib.sha256(_bytes(token)).hexdigest()
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen
+from multidict import istr
 
 from shared.terms import Site
 
@@ -64,8 +65,9 @@ class BrowserSite(Site):
 
     def with_extra(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Give headers with the extra ones added, or in their place."""
-        extended = dict(headers)
+        # As `istr`, the names are not compared letter by letter in every call.
+        extended: dict[str, str] = {istr(name): value for name, value in headers.items()}
         if self.extra_headers:
-            written = {name.lower(): name for name in headers}
-            extended |= {written.get(name.lower(), name): value for name, value in self.extra_headers.items()}
+            written = {name.lower(): name for name in extended}
+            extended |= {istr(written.get(name.lower(), name)): value for name, value in self.extra_headers.items()}
         return extended

@@ -10,6 +10,7 @@ FRAME_LIMIT = 16 * 1024 * 1024
 """Bytes of one frame above which the site is taken to have changed."""
 
 _BOM = b"\xef\xbb\xbf"
+_AT_ONCE = 32
 _SPACE = 0x20
 _CR = 0x0D
 _LF = 0x0A
@@ -130,20 +131,23 @@ class SseFramer:
         return start
 
     def _alike(self, source: bytes, start: int, frames: list[SseFrame]) -> int:
-        """Take the events from `start` on that differ from one before in their one line of data only, as most do.
+        """Take events from `start` on that differ from one before in their one line of data only, as most do.
 
         Tell where the first other one begins.
         """
         head = self._head
-        while head and source.startswith(head, start):
-            begin = start + len(head)
-            end = source.find(b"\n", begin)
-            if end < 0 or not source.startswith(b"\n", end + 1):
+        if not head or not source.startswith(head, start):
+            return start
+        # Not all at once: where the events are of many kinds, what follows the first other one is split again.
+        *lines, rest = source[start + len(head) :].split(b"\n\n" + head, _AT_ONCE)
+        line, _, rest = rest.partition(b"\n")
+        if rest.startswith(b"\n"):
+            lines.append(line)
+        for line in lines:
+            if line < b"!" or _LF in line or len(line) > FRAME_LIMIT:
                 break
-            if source[begin] == _SPACE or end - begin > FRAME_LIMIT:
-                break
-            frames.append(SseFrame(self._head_event, source[begin:end]))
-            start = end + 2
+            frames.append(SseFrame(self._head_event, line))
+            start += len(head) + len(line) + 2
         return start
 
     def _line_feeds(self, data: bytes) -> bytes:
