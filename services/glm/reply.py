@@ -165,12 +165,14 @@ class GlmDecoder:
     def _settle(self) -> None:
         """Note what such frames have added."""
         part, item = self._parts[-1], self._parts[-1].items[-1]
-        for new in self._grown:
-            self._frames += 1
-            if new:
-                item.changed = part.changed = self._frames
-        text = "".join(self._grown)
-        self._grown.clear()
+        grown, self._grown = self._grown, []
+        frames = self._frames
+        self._frames += len(grown)
+        while grown and not grown[-1]:
+            grown.pop()
+        if grown:
+            item.changed = part.changed = frames + len(grown)
+        text = "".join(grown)
         item.seen = item.given = item.seen + len(text)
         item.tail = (item.tail + text)[-TAIL:]
 
