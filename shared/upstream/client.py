@@ -76,9 +76,10 @@ class Answer:
 
 
 class _Connection(ResponseHandler):
-    """A connection to a site. Until reading was paused for the first time there is nothing to resume.
+    """A connection to a site.
 
-    aiohttp resumes after every read, which costs as much as the read.
+    aiohttp resumes reading after every read, which costs as much as the read. Before the first pause there is nothing
+    to resume; after it there may be, also where reading goes on: the parser ends its pause with what it is fed next.
     """
 
     _paused_once = False

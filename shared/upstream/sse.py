@@ -9,8 +9,10 @@ EVENT_STREAM = "text/event-stream"
 FRAME_LIMIT = 16 * 1024 * 1024
 """Bytes of one frame above which the site is taken to have changed."""
 
-_BOM = b"\xef\xbb\xbf"
 _AT_ONCE = 32
+"""Events of a burst that are taken apart in one go: where other ones come between, the rest is taken apart again."""
+
+_BOM = b"\xef\xbb\xbf"
 _SPACE = 0x20
 _CR = 0x0D
 _LF = 0x0A
@@ -79,7 +81,7 @@ class SseFramer:
             self._size += len(data) - start
         if self._size > FRAME_LIMIT and not frames:
             raise _too_long()
-        self._between = self._started and not (self._line or self._data or self._event)
+        self._between = not (self._line or self._data or self._event)
         return frames
 
     def end(self) -> list[SseFrame]:
@@ -138,7 +140,6 @@ class SseFramer:
         head = self._head
         if not head or not source.startswith(head, start):
             return start
-        # Not all at once: where the events are of many kinds, what follows the first other one is split again.
         *lines, rest = source[start + len(head) :].split(b"\n\n" + head, _AT_ONCE)
         line, _, rest = rest.partition(b"\n")
         if rest.startswith(b"\n"):

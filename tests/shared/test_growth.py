@@ -60,6 +60,7 @@ def test_nothing_is_known_before_it_was_learned() -> None:
         frame("abX").replace(b"X", rb"\ud83d"),
         frame("abX").replace(b"X", rb"\ude00"),
         frame("abX")[:-1],
+        b"X" + frame("ab").partition(b"ab")[2],
         frame("abX") + b" ",
         b"",
         b"ab",

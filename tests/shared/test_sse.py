@@ -34,6 +34,16 @@ CASES: dict[str, tuple[bytes, list[SseFrame]]] = {
         b"event:x\ndata:a\n\nevent:x\ndata:b\n\nevent:x\ndata:c\ndata:d\n\nevent:xy\ndata:\n\n",
         [SseFrame("x", b"a"), SseFrame("x", b"b"), SseFrame("x", b"c\nd"), SseFrame("xy", b"")],
     ),
+    "alike, another between": (
+        b"data: a\n\ndata: b\nid: 1\n\ndata: c\n\ndata: d\n\n",
+        [SseFrame("", x) for x in (b"a", b"b", b"c", b"d")],
+    ),
+    "alike but for a name": (
+        b"data: a\n\nevent: x\ndata: b\n\n",
+        [SseFrame("", b"a"), SseFrame("x", b"b")],
+    ),
+    "alike but for a second line": (b"data: a\n\ndata: b\ndata: c\n\n", [SseFrame("", b"a"), SseFrame("", b"b\nc")]),
+    "many alike": (b"data: a\n\n" * 99, [SseFrame("", b"a")] * 99),
     "a name after, alike": (b"data: a\nevent: x\n\ndata: b\n\n", [SseFrame("x", b"a"), SseFrame("", b"b")]),
     "blank lines": (b"\n\n\n\ndata: a\n\n\n\n\ndata: b\n\n\n", [SseFrame("", b"a"), SseFrame("", b"b")]),
     "UTF-8": ("data: 你😀\n\n".encode(), [SseFrame("", "你😀".encode())]),
@@ -64,6 +74,7 @@ def framed(*parts: bytes) -> list[SseFrame]:
 def test_events_whole_bytewise_and_at_every_split(body: bytes, wanted: list[SseFrame]) -> None:
     assert framed(body) == wanted
     assert framed(*(bytes([byte]) for byte in body)) == wanted
+    assert framed(*body.splitlines(keepends=True)) == wanted
     for at in range(len(body) + 1):
         assert framed(body[:at], body[at:]) == wanted, at
         assert framed(body[:at], b"", body[at:]) == wanted, at
@@ -90,6 +101,12 @@ def test_events_are_read_each_for_itself(events: list[list[bytes]], data: st.Dat
     assert framed(body[:cut], body[cut:]) == [frame for body in bodies for frame in framed(body)]
 
 
+@pytest.mark.parametrize("second", [b"data: b\n\n", b"data:\n\n", b"data: \n\n", b"data:   b\n\n"])
+@pytest.mark.parametrize("first", [b"data:a\n\n", b"data: a\n\n"])
+def test_events_that_come_one_at_a_time(first: bytes, second: bytes) -> None:
+    assert framed(first, second, second, first) == framed(first + second + second + first)
+
+
 def test_frames_come_as_soon_as_they_are_closed() -> None:
     framer = SseFramer()
     assert framer.feed(b"data: a\n") == []
@@ -114,6 +131,11 @@ def test_a_huge_event_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(frame.data) == 10 * 1024 * 1024
     # Each piece when it comes, and the whole line once more when its end has come.
     assert looked <= 2 * len(body) + len(parts)
+
+
+def test_one_read_of_more_than_16_mib_means_that_the_site_changed() -> None:
+    with pytest.raises(UpstreamChanged):
+        framed(b"data: a\n\n", b"data: " + b"x" * (FRAME_LIMIT + 1) + b"\n\n")
 
 
 @pytest.mark.parametrize("size", [1024 * 1024, 64 * 1024 * 1024])

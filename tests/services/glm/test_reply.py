@@ -312,6 +312,19 @@ def test_a_later_part_does_not_wait_for_ever() -> None:
     assert written(out) == "\n" + "甲" * (3 * PATIENCE - 1) + "二\n三"
 
 
+@pytest.mark.parametrize("again", [PATIENCE - 1, PATIENCE])
+def test_a_part_that_stays_as_it_is_keeps_others_waiting_for_a_while_only(again: int) -> None:
+    decoder = GlmDecoder(ASSISTANT)
+    frames = [message(one("a", "text", text)) for text in ("一", "一二", "一二三", *["一二三"] * (again - 1))]
+    assert written(decode_all(decoder, frames)) == "一二三"
+    both = message(one("a", "text", "一二三"), one("b", "text", "甲"))
+    assert written(decode_all(decoder, [both])) == ("\n甲" if again == PATIENCE else "")
+
+
+def decode_all(decoder: GlmDecoder, frames: list[bytes]) -> list[Delta]:
+    return [delta for frame in frames for delta in decoder.feed(SseFrame("", frame))]
+
+
 def one(name: str, kind: str, text: Any, status: str = "init") -> dict[str, Any]:
     """A part of one item."""
     return part(name, item(kind, text), status=status)
