@@ -1,7 +1,7 @@
 """What is known of a request while it is served: its id, and the account it ran on, for the log."""
 
+import random
 import re
-import secrets
 from typing import Any
 
 from aiohttp import web
@@ -16,7 +16,7 @@ _GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 def begin(request: web.Request) -> str:
     """Give the request its id, the client's own `X-Request-Id` if it is a sober one, and bind it to the log."""
     given = request.headers.get("X-Request-Id", "")
-    name = given if _GIVEN.fullmatch(given) else secrets.token_hex(8)
+    name = given if _GIVEN.fullmatch(given) else f"{random.getrandbits(64):016x}"
     request[_REQUEST_ID] = name
     logs.ABOUT.set({"request": name})
     return name

@@ -10,7 +10,9 @@ def signature(now_ms: int, nonce: str, secret: str) -> dict[str, str]:
     second-last digit of the time becomes a check digit: the sum of all the others modulo 10.
     """
     digits = str(now_ms)
-    check = (sum(map(int, digits)) - int(digits[-2])) % 10
+    others = (digits[:-2] + digits[-1]).encode()
+    # By their codes: to read them as numbers, one by one, costs more than all the rest.
+    check = (sum(others) - len(others) * ord("0")) % 10
     timestamp = f"{digits[:-2]}{check}{digits[-1]}"
     sign = hashlib.md5(f"{timestamp}-{nonce}-{secret}".encode()).hexdigest()
     return {"X-Nonce": nonce, "X-Sign": sign, "X-Timestamp": timestamp}

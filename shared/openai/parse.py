@@ -23,6 +23,9 @@ AUDIO_TYPES = {"mp3": "audio/mpeg", "m4a": "audio/mp4"}
 """Audio formats whose media type is not simply `audio/<format>`."""
 ADDRESS = "an http(s) or data: URL"
 
+_BACKSLASH = 0x5C
+"""As a number: looked for as bytes, it costs ten times as much."""
+
 
 def read_chat(body: bytes) -> ChatRequest:
     """Read `POST /v1/chat/completions`."""
@@ -103,7 +106,7 @@ def read_body(body: bytes) -> Fields:
     if not isinstance(value, dict):
         raise BadRequest("The request body must be a JSON object.")
     # Only an escape can bring a lone surrogate in: UTF-8 has none.
-    if b"\\ud" in body or b"\\uD" in body:
+    if _BACKSLASH in body and (b"\\ud" in body or b"\\uD" in body):
         _mend(value)
     return Fields(value)
 
