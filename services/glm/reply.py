@@ -168,6 +168,7 @@ class GlmDecoder:
         grown, self._grown = self._grown, []
         frames = self._frames
         self._frames += len(grown)
+        # What was only said again at the end has changed nothing.
         while grown and not grown[-1]:
             grown.pop()
         if grown:

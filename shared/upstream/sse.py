@@ -13,6 +13,8 @@ _AT_ONCE = 32
 """Events of a burst that are taken apart in one go: where other ones come between, the rest is taken apart again."""
 
 _BOM = b"\xef\xbb\xbf"
+_PLAIN = b"!"
+"""What is not less than this begins with no space, which may be the framing's, and is not empty."""
 _SPACE = 0x20
 _CR = 0x0D
 _LF = 0x0A
@@ -63,7 +65,7 @@ class SseFramer:
             body = data.removeprefix(self._head)
             if body != data:
                 line, _, rest = body.partition(b"\n")
-                if rest == b"\n" and line >= b"!" and len(line) <= FRAME_LIMIT:
+                if rest == b"\n" and line >= _PLAIN and len(line) <= FRAME_LIMIT:
                     return [SseFrame(self._head_event, line)]
         elif not self._started:
             data = self._without_bom(data)
@@ -145,7 +147,7 @@ class SseFramer:
         if rest.startswith(b"\n"):
             lines.append(line)
         for line in lines:
-            if line < b"!" or _LF in line or len(line) > FRAME_LIMIT:
+            if line < _PLAIN or _LF in line or len(line) > FRAME_LIMIT:
                 break
             frames.append(SseFrame(self._head_event, line))
             start += len(head) + len(line) + 2
