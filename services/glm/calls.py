@@ -9,7 +9,7 @@ from services.glm import refusals
 from services.glm.sign import signature
 from services.glm.site import GlmSite
 from shared.attachments import Attachment
-from shared.errors import AccountExpired, RequestRefused, UpstreamChanged, UpstreamUnavailable
+from shared.errors import RequestRefused, UpstreamChanged, UpstreamUnavailable
 from shared.terms import Conversation, Credential, TokenSession
 from shared.upstream.client import Answer, Upstream
 from shared.upstream.json import JSON, dumps
@@ -71,16 +71,21 @@ class Calls:
     async def check(self, credential: Credential) -> tuple[TokenSession, Credential]:
         """Exchange an account token as a check of it does: from the main page, without a body.
 
-        Raise `AccountExpired` when the site answers and gives none, for whatever reason.
+        Raise `RequestRefused` when the site gives none and does not say that the token has ended: it is kept.
         """
         headers = self.headers(credential.token, referer=MAIN_PAGE, content_type="application/x-www-form-urlencoded")
         answer = await self._exchange(headers, b"")
+        own = refusals.is_own(answer)
         try:
             return self._exchanged(answer, credential)
-        except (RequestRefused, UpstreamChanged) as error:
-            if not refusals.is_own(answer):
+        except UpstreamChanged as error:
+            if not own:
                 raise
-            raise AccountExpired(refusals.EXPIRED) from error
+            raise RequestRefused(error.message) from error
+        except RequestRefused as error:
+            if own:
+                raise
+            raise UpstreamUnavailable(error.message) from error
 
     async def _exchange(self, headers: Mapping[str, str], body: bytes) -> Answer:
         url = self.site.base + self.site.refresh_path

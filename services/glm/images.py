@@ -1,5 +1,6 @@
 """Drawing: a chat with the drawing agent, of which only the pictures are kept."""
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -11,7 +12,7 @@ from services.glm.refusals import refusal
 from services.glm.reply import GlmDecoder
 from services.glm.session import GlmLease
 from shared.deltas import Delta, Failed, Finish, Image, Text, Unknown
-from shared.errors import ContentBlocked, SiteError, UpstreamUnavailable
+from shared.errors import ContentBlocked, SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.reply import FrameStream, Reply
 from shared.upstream.client import Upstream
 from shared.upstream.json import JSON, dumps
@@ -19,6 +20,9 @@ from shared.upstream.sse import EVENT_STREAM, SseFramer
 
 _LINK = re.compile(r"\((https?://(?:[^\s()]|\([^\s()]*\))+)\)")
 """A picture that is only named in the text; its address may hold brackets, in pairs."""
+
+CLOSE_TIMEOUT = 3.0
+"""Seconds that more pictures are waited for after a finish, if the site does not close the body."""
 
 _LOOKED_AT = frozenset({"image", "text"})
 """The kinds of items that pictures are looked for in."""
@@ -44,7 +48,8 @@ class Pictures:
                     self._text += text
                     self.said = True
                 case Image(url):
-                    self._read_text()
+                    self._urls |= self._links()
+                    self._text = ""
                     self._urls[url] = None
                 case Unknown(kind):
                     self._unknown(kind)
@@ -57,12 +62,24 @@ class Pictures:
 
     def urls(self) -> list[str]:
         """Give the addresses, in order, each once."""
-        self._read_text()
-        return list(self._urls)
+        return list(self._urls | self._links())
 
-    def _read_text(self) -> None:
-        self._urls |= dict.fromkeys(_LINK.findall(self._text))
-        self._text = ""
+    def _links(self) -> dict[str, None]:
+        return dict.fromkeys(_LINK.findall(self._text))
+
+
+async def _to_the_close(reply: Reply, decoder: GlmDecoder, pictures: Pictures) -> None:
+    """Read a reply; raise what it fails with, unless the site had finished it with a picture."""
+    try:
+        async with asyncio.timeout(None) as limit:
+            async for deltas in reply:
+                pictures.feed(deltas)
+                # A finish comes before the picture, too: only with both may there be nothing to wait for.
+                if limit.when() is None and decoder.finished and pictures.urls():
+                    limit.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT)
+    except (TimeoutError, UpstreamUnavailable, UpstreamChanged):
+        if not (decoder.finished and pictures.urls()):
+            raise
 
 
 async def draw(
@@ -81,12 +98,7 @@ async def draw(
     url = calls.site.base + calls.site.chat_path
     async with upstream.stream("POST", url, kind="draw", headers=headers, body=body) as call:
         frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
-        async for deltas in Reply(frames, decoder, partial(lease.made, own=own)):
-            pictures.feed(deltas)
-            # A finish comes before the picture, too: only with both is there nothing to wait for.
-            if decoder.finished and pictures.urls():
-                frames.finish()
-                break
+        await _to_the_close(Reply(frames, decoder, partial(lease.made, own=own)), decoder, pictures)
     urls = pictures.urls()
     if not urls and decoder.finished and pictures.said:
         # The agent has answered in words: asked again, it would say the same in another conversation.

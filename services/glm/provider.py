@@ -14,6 +14,7 @@ from services.glm.reply import GlmDecoder
 from services.glm.session import GlmAccount, GlmLease, read_credential
 from services.glm.site import GlmSite
 from shared.accounts import Lease
+from shared.errors import RequestRefused
 from shared.openai.requests import ChatRequest, ImageRequest, VideoRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
@@ -102,7 +103,10 @@ class Glm(Provider[Credential, TokenSession]):
 
     async def check(self, account: GlmAccount) -> bool:
         """Exchange the token anew; what the site then gives is kept, since the old token may have ended by it."""
-        await account.renew(self._calls.check)
+        try:
+            await account.renew(self._calls.check)
+        except RequestRefused:
+            return False
         return True
 
     async def draw(self, request: ImageRequest, lease: Lease[Any, Any]) -> list[Picture]:

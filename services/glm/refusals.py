@@ -86,7 +86,14 @@ _BY_WORDS: ByWords = (
 )
 """By what stands in the message, first match first."""
 
-_WORD_FIELDS = ("message", "msg", "err_msg", "detail", "error")
+_OF_EXCHANGE: Mapping[type[SiteError], type[SiteError]] = {
+    SessionRefused: AccountExpired,
+    ContentBlocked: AccountBarred,
+    ConversationUnknown: RequestRefused,
+}
+"""What the same means where only the account token was sent."""
+
+_WORD_FIELDS = ("message", "msg", "err_msg", "error_msg", "error_message", "detail", "error")
 
 _OK = 200
 _CLIENT_ERROR = 400
@@ -174,9 +181,10 @@ def _kind(codes: list[int], words: str, *, refreshing: bool) -> type[SiteError]:
     if _TOKEN_WORDS.search(words):
         return AccountExpired if refreshing else SessionRefused
     kind = _by_code(_BY_CODE, codes) or kind_by_words(_BY_WORDS, words)
-    if refreshing and (kind is SessionRefused or words.lower() == _MALFORMED_TOKEN):
+    if refreshing and words.lower() == _MALFORMED_TOKEN:
         return AccountExpired
-    return kind or _by_code(_BY_CODE_ALONE, codes) or RequestRefused
+    kind = kind or _by_code(_BY_CODE_ALONE, codes) or RequestRefused
+    return _OF_EXCHANGE.get(kind, kind) if refreshing else kind
 
 
 def _by_code(table: Mapping[int, type[SiteError]], codes: list[int]) -> type[SiteError] | None:

@@ -18,12 +18,12 @@ from shared.errors import (
     AccountBusy,
     AccountExpired,
     AccountLimited,
-    RequestRefused,
     SessionRefused,
     SiteError,
     UpstreamUnavailable,
 )
 from shared.filetypes import safe_name, type_of
+from shared.openai.fields import Fields
 from shared.openai.requests import VideoRequest
 from shared.terms import Conversation, Film, TokenSession
 from shared.upstream.client import Upstream
@@ -55,15 +55,14 @@ T = TypeVar("T")
 
 
 def check(request: VideoRequest) -> None:
-    """Raise `RequestRefused` for an option that the site does not have; drop a first frame that is drawn anyway."""
+    """Raise `BadRequest` for an option that the site does not have; drop a first frame that is drawn anyway."""
     if request.model == PRO:
         request.image = None
+    options = Fields({name: value for name, value in request.extra.items() if value != ""})
     for name, values in OPTIONS.items():
-        if request.extra.get(name) not in (None, "", *values):
-            raise RequestRefused(f"`{name}` must be one of {'/'.join(values)}.")
-    audio = request.extra.get("audio_id")
-    if audio not in (None, "") and not _audio(audio):
-        raise RequestRefused("`audio_id` must be `<key>-<id>`.")
+        options.choice(name, values)
+    if options.has("audio_id") and not _audio(options.text("audio_id")):
+        raise options.wrong("audio_id", "`<key>-<id>`")
 
 
 def job(request: VideoRequest, source: str | None) -> dict[str, Any]:

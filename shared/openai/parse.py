@@ -97,7 +97,7 @@ def read_transcription(form: Mapping[str, str], audio: bytes | None, name: str =
 def read_body(body: bytes) -> Fields:
     """Read a JSON object, whatever content type the client gave it. Lone surrogates become U+FFFD."""
     try:
-        value = loads(body)
+        value = loads(body, strict=True)
     except UnicodeDecodeError:
         raise BadRequest("The request body is not UTF-8.") from None
     except ValueError as error:

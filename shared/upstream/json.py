@@ -8,13 +8,16 @@ import orjson
 JSON = "application/json"
 
 
-def loads(data: bytes | str) -> Any:
-    """Read JSON text. Lone surrogates come through as they are. Raise `ValueError` when it is not JSON."""
+def loads(data: bytes | str, *, strict: bool = False) -> Any:
+    """Read JSON text. Lone surrogates come through as they are. Raise `ValueError` when it is not JSON.
+
+    Bytes that are no UTF-8 become U+FFFD, as in the sites' own pages; when `strict`, they are no JSON.
+    """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         pass
-    text = data if isinstance(data, str) else data.decode("utf-8-sig")
+    text = data if isinstance(data, str) else data.decode("utf-8-sig", "strict" if strict else "replace")
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:

@@ -110,6 +110,8 @@ REFRESHING = [
     (answer(said("forbidden", 403), 403), UpstreamUnavailable),
     (answer(PAGE, 403, "text/html"), UpstreamUnavailable),
     (answer(said("当前还有其他请求正在进行", 10006)), AccountBusy),
+    (answer(said("您的账号存在违规行为，请联系客服", 10020)), AccountBarred),
+    (answer(said("对话已删除", 10005)), RequestRefused),
 ]
 
 

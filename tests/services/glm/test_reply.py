@@ -12,6 +12,7 @@ from shared.deltas import Delta, Failed, Finish, Image, Reference, Text, Thinkin
 from shared.errors import (
     AccountBusy,
     AccountExpired,
+    AccountLimited,
     RequestRefused,
     SessionRefused,
     UpstreamChanged,
@@ -253,6 +254,11 @@ def test_separators(first: str, second: str, together: bool) -> None:
     between = "\n" if separated and second in shown else ""
     wanted = before + between + after
     assert KEY.sub("", written(decode([*frames, FINISH]))) == KEY.sub("", wanted.replace("»«", ""))
+
+
+def test_a_byte_that_is_no_utf8_costs_a_character() -> None:
+    broken = [frame.replace("你".encode(), b"\xe4") for frame in PLAIN]
+    assert decode(broken) == [Text("\ufffd好"), Text("！I am ChatGLM 😀"), Finish()]
 
 
 def test_quiet_items_do_not_separate() -> None:
@@ -786,6 +792,8 @@ ERRORS = [
     (message(last_error={"message": "智能体未发布"}), RequestRefused, "智能体未发布"),
     (message(last_error={"code": 500, "message": "internal error"}), UpstreamUnavailable, "internal error"),
     (message(last_error={"status": "failed", "message": "boom"}), RequestRefused, "boom"),
+    (message(last_error={"error_code": 10040, "error_msg": "boom"}), RequestRefused, "boom"),
+    (message(last_error={"error_message": "次数已用完"}), AccountLimited, "次数已用完"),
     (message(status="finish", last_error={"message": "boom"}), RequestRefused, "boom"),
     (b'{"message":"\xe5\xbd\x93\xe5\x89\x8d\xe8\xbf\x98","result":[],"status":10006}', AccountBusy, "当前还"),
     (b'{"message":"refused","status":401}', SessionRefused, "refused"),

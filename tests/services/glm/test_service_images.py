@@ -8,8 +8,8 @@ import orjson
 import pytest
 from PIL import Image
 
+from services.glm import images
 from shared import slots
-from shared.upstream import client
 from tests.services.glm.frames import item, part
 from tests.services.glm.world import AGENT, DRAWING, World, headers_of
 from tests.simulators import Cut, Fault, Pass, Reply, Split, Stall, Together, html, server_error
@@ -20,8 +20,8 @@ PATH = "/v1/images/generations"
 CAT = {"model": "cogview-3", "prompt": "一只可爱的猫"}
 
 
-def drawn(*urls: str) -> dict[str, Any]:
-    return {"parts": [part("3", item("image", list(urls)), status="finish")]}
+def drawn(*urls: str, name: str = "3") -> dict[str, Any]:
+    return {"parts": [part(name, item("image", list(urls)), status="finish")]}
 
 
 def said(text: str) -> dict[str, Any]:
@@ -29,6 +29,7 @@ def said(text: str) -> dict[str, Any]:
 
 
 END = {"status": "finish"}
+AT = "https://sfile.chatglm.cn/testpath/"
 EMPTY = Reply(b"", content_type="text/event-stream")
 UNENDED = Frames(said("好的"))
 
@@ -137,10 +138,46 @@ async def test_a_picture_may_come_after_a_finish(world: World, size: int | None)
     assert len(world.site.calls_of("stream")) == 1
 
 
+LATE = [
+    (Frames(drawn(f"{AT}1.png"), END, drawn(f"{AT}2.png", name="5")), ["1.png", "2.png"]),
+    (Frames(said(f"帮助 ({AT}help)"), END, drawn(f"{AT}1.png")), ["help", "1.png"]),
+    (Frames(said(f"({AT}1.png) ({AT}2"), END, said(f"({AT}1.png) ({AT}2.png)")), ["1.png", "2.png"]),
+]
+
+
+@pytest.mark.parametrize("size", [None, 50])
+@pytest.mark.parametrize(("frames", "wanted"), LATE)
+async def test_all_that_comes_before_the_close_counts(
+    world: World, frames: Frames, wanted: list[str], size: int | None
+) -> None:
+    world.site.script("stream", Together(frames, Split(size=size)))
+    told = await world.request(PATH, CAT)
+    assert [one["url"].removeprefix(AT) for one in told.value["data"]] == wanted
+
+
+async def test_the_filter_after_a_picture_and_a_finish(world: World) -> None:
+    world.site.script("stream", Together(Frames(drawn(f"{AT}1.png"), END, {"status": "intervene"}), Split(size=50)))
+    told = await world.request(PATH, CAT)
+    assert (told.status, told.error["code"]) == (400, "content_filter")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Together(Frames(drawn(f"{AT}1.png"), END, {}), Cut(-3)),
+        Together(Frames(drawn(f"{AT}1.png"), END, b"data: [DONE]\n\n"), Split(size=50)),
+    ],
+)
+async def test_a_picture_and_a_finish_are_the_answer_whatever_comes_then(world: World, fault: Fault) -> None:
+    world.site.script("stream", fault)
+    told = await world.request(PATH, CAT)
+    assert told.value["data"] == [{"url": f"{AT}1.png"}]
+
+
 async def test_a_picture_and_a_finish_are_the_answer_although_the_site_does_not_hang_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "LEAVE_TIMEOUT", 0.05)
+    monkeypatch.setattr(images, "CLOSE_TIMEOUT", 0.05)
     picture = "https://sfile.chatglm.cn/testpath/1.png"
     world.site.script("stream", Together(Frames(drawn(picture), END, {}), Stall(-3)))
     told = await world.request(PATH, CAT)

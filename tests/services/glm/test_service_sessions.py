@@ -11,6 +11,8 @@ from tests.services.glm.world import World
 from tests.simulators import Cut, Reply, SlowHead, html, server_error
 from tests.simulators.chatglm import GlmSite
 
+UNKNOWN = Reply({"message": "请求失败", "result": None, "status": 1})
+
 
 def exchanged(world: World) -> list[str]:
     """The refresh tokens that were exchanged, in order."""
@@ -102,7 +104,7 @@ async def test_an_exchange_that_fails_is_tried_again(world: World) -> None:
 
 
 async def test_an_exchange_that_is_refused_for_no_known_reason_is_tried_again(world: World) -> None:
-    world.site.script("refresh", Reply({"message": "请求失败", "result": None, "status": 1}))
+    world.site.script("refresh", UNKNOWN)
     assert (await world.chat("hi")).finish == "stop"
 
 
@@ -146,10 +148,12 @@ async def test_a_token_that_has_expired(world: World) -> None:
         Reply({"message": "success", "result": None, "status": 0}),
         Reply({"message": "success", "result": {"accessToken": "eyJ.A.A"}}),
         Reply({"message": "invalid refresh token", "result": None, "status": 10002}),
-        Reply({"message": "请求失败", "result": None, "status": 1}),
+        UNKNOWN,
         Reply({"message": "请求失败", "result": None, "code": "1"}),
         Reply({"message": "用户不存在", "result": None, "status": 404}, 404),
         Reply({"message": "Bad Request", "status": 400}, 400),
+        Reply({"message": "您的账号存在违规行为，请联系客服", "result": None, "status": 10020}),
+        Reply({"message": "对话已删除", "result": None, "status": 10005}),
     ],
 )
 async def test_a_token_for_which_the_site_gives_no_other(world: World, reply: Reply) -> None:
@@ -161,6 +165,16 @@ async def test_a_token_for_which_the_site_gives_no_other(world: World, reply: Re
     assert (await world.request("/token/check", {"token": token})).value == {"live": True}
 
 
+async def test_a_check_that_fails_for_no_known_reason_loses_no_rotated_token(world: World) -> None:
+    world.site.rotate = world.site.retire_old = True
+    token = world.site.account("ann")
+    assert (await world.request("/token/check", {"token": token})).value == {"live": True}
+    for reply in (UNKNOWN, Reply({"message": "success", "result": {}, "status": 0})):
+        world.site.script("refresh", reply)
+        assert (await world.request("/token/check", {"token": token})).value == {"live": False}
+    assert (await world.request("/token/check", {"token": token})).value == {"live": True}
+
+
 @pytest.mark.parametrize(
     ("reply", "status"),
     [
@@ -169,6 +183,7 @@ async def test_a_token_for_which_the_site_gives_no_other(world: World, reply: Re
         (Reply({"message": "系统异常", "status": 1}), 502),
         (Reply({"message": "当前还有其他请求正在进行", "status": 10006}), 429),
         (Reply({"detail": "Not Found"}, 404), 502),
+        (Reply({"detail": "?"}, 400), 502),
         (Reply({"foo": 1}), 502),
     ],
 )

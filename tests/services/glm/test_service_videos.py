@@ -219,7 +219,7 @@ async def test_options(world: World, option: str, values: str) -> None:
     assert asked == [PLAIN | {option: value} for value in [*values.split("/"), "", ""]]
     told = await world.request(PATH, {**CAT, option: "其他"})
     assert (told.status, told.error["type"]) == (400, "invalid_request_error")
-    assert told.error["message"] == f"`{option}` must be one of {values}."
+    assert (told.error["message"], told.error["param"]) == (f"`{option}` must be one of {values}.", option)
 
 
 @pytest.mark.parametrize(

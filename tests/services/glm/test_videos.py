@@ -6,7 +6,8 @@ import pytest
 from services.glm.images import Pictures
 from services.glm.videos import _to_its_end, check, job
 from shared.deltas import Failed, Finish, Image, Text, Unknown
-from shared.errors import AccountBusy, ContentBlocked, RequestRefused
+from shared.errors import AccountBusy, ContentBlocked
+from shared.openai.errors import BadRequest
 from shared.openai.requests import VideoRequest
 from shared.terms import Conversation
 
@@ -80,7 +81,7 @@ def test_options_that_are_taken(extra: dict[str, Any]) -> None:
     ],
 )
 def test_options_that_are_refused(extra: dict[str, Any], words: str) -> None:
-    with pytest.raises(RequestRefused) as caught:
+    with pytest.raises(BadRequest) as caught:
         check(VideoRequest("", extra=extra))
     assert words in caught.value.message
 
