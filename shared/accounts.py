@@ -204,7 +204,9 @@ class Accounts:
         async with here, self._common.flight(f"{digest}:{name}"):
             yield
 
-    async def acquire(self, candidates: Collection[str], wait: float, turn: int) -> tuple[str, str]:
+    async def acquire(
+        self, candidates: Collection[str], wait: float, turn: int, *, again: bool = False
+    ) -> tuple[str, str]:
         """Give one of `candidates` (digests) to run on, and the name of its lease, for `release`.
 
         Wait at most `wait` seconds; raise what `Slots.acquire` raises, and `AddressLimited`.
@@ -212,7 +214,7 @@ class Accounts:
         loop = asyncio.get_running_loop()
         until = loop.time() + wait
         while True:
-            digest = await self.slots.acquire(candidates, max(0.0, until - loop.time()), turn)
+            digest = await self.slots.acquire(candidates, max(0.0, until - loop.time()), turn, again=again)
             lease = await self._take(digest)
             if lease is not None:
                 return digest, lease
@@ -240,8 +242,8 @@ class Accounts:
     def limit_address(self, refusal: errors.AddressLimited, seconds: float) -> None:
         """The site limits this service's address: refuse every request for `seconds`."""
         cooldown = Cooldown(refusal, seconds, seconds)
-        self._limit_address(cooldown)
-        self._common.cool(ADDRESS, cooldown)
+        if self._limit_address(cooldown):
+            self._common.cool(ADDRESS, cooldown)
 
     def check_address(self) -> None:
         """Raise `AddressLimited` while the site limits this service's address."""
@@ -297,9 +299,13 @@ class Accounts:
         self.slots.off(account.digest, refusal, seconds)
         self._common.cool(account.digest, Cooldown(refusal, seconds, seconds))
 
-    def _limit_address(self, cooldown: Cooldown) -> None:
-        self._address = cooldown.refusal
-        self._address_until = asyncio.get_running_loop().time() + cooldown.left
+    def _limit_address(self, cooldown: Cooldown) -> bool:
+        """Note a limit, unless a longer one is known; tell which. Of many refusals at once few may name a time."""
+        until = asyncio.get_running_loop().time() + cooldown.left
+        if until <= self._address_until:
+            return False
+        self._address, self._address_until = cooldown.refusal, until
+        return True
 
     def _parse(self, tokens: Sequence[str]) -> tuple[Account[Any, Any], ...]:
         """Take the tokens apart; malformed ones are left out unless none is left.

@@ -76,8 +76,7 @@ class Cleanup:
 
     def _forget_left(self, lease: Lease[Any, Any]) -> None:
         for conversation in lease.left:
-            if conversation != lease.conversation:
-                self.forget(conversation, lease.account)
+            self.forget(conversation, lease.account)
 
     async def _finish(self, output: Output[Any], keep: bool) -> None:
         await self._told(output.close())

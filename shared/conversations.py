@@ -34,16 +34,9 @@ class Owners:
 
     async def find(self, conversation_id: str) -> Owner | None:
         """Give the owner as the replica that wrote last knows it, None when it is not known to any."""
-        owner = _read(await self._common.fetch("conversation", conversation_id))
+        owner = _read(await self._common.fetch("conversation", conversation_id)) or self._owners.get(conversation_id)
         if owner is not None:
             self._remember(conversation_id, owner)
-        return self.get(conversation_id)
-
-    def get(self, conversation_id: str) -> Owner | None:
-        """Give the owner as this replica knows it, None when it does not (another service made it, or a restart)."""
-        owner = self._owners.get(conversation_id)
-        if owner is not None:
-            self._owners.move_to_end(conversation_id)
         return owner
 
     async def put(self, conversation_id: str, owner: Owner) -> None:

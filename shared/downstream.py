@@ -18,7 +18,6 @@ class Downstream:
 
     def __init__(self, request: web.Request, head_wait: float) -> None:
         self.response = EventSourceResponse(sep="\n", allow_all_methods=True, ping_interval=PING_INTERVAL)
-        self.response.content_type = "text/event-stream"
         self.response.charset = "utf-8"
         if request.version < HttpVersion11:
             # Such a body has no length and no chunks: only the end of the connection ends it.

@@ -1,12 +1,11 @@
 """What went wrong while a request was served, to what its client is told; the log is told the rest."""
 
-import structlog
-
 from shared.errors import SiteError, UpstreamChanged
+from shared.logs import get_logger
 from shared.openai.errors import ApiError, Internal, from_site
 from shared.redaction import mask
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def told(error: Exception, request_id: str) -> ApiError:

@@ -66,7 +66,7 @@ _USUAL = {
     "image/vnd.microsoft.icon": "image/x-icon",
     "image/x-png": "image/png",
 }
-"""Other spellings, and the one most readers know. An animated PNG is a PNG to who cannot animate it."""
+"""Other spellings, and the one most readers know. An animated PNG is a PNG to those that cannot animate it."""
 
 _SAYS_NOTHING = frozenset(
     {

@@ -104,7 +104,7 @@ class Metrics:
         self._first_delta.observe(seconds)
 
     def stream_opened(self) -> None:
-        """Note that a stream's head went out."""
+        """Note that a stream is being answered, whether its head is out or not."""
         self._open_streams.inc()
 
     def stream_closed(self) -> None:

@@ -20,7 +20,7 @@ _LAYER_3 = 0b01
 _MONO = 0b11
 _MPEG_1 = 0b11
 _VBRI_AT = 36
-"""Bytes from a frame's begin to its VBRI mark."""
+"""Bytes from the beginning of a frame to its VBRI mark."""
 _SEARCHED = 64 * 1024
 """Bytes in which a first frame is looked for."""
 _JUNK = 256 * 1024

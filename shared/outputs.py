@@ -50,7 +50,7 @@ class Output(ABC, Generic[T]):
             self._accepted = True
             return None if self._left else await use()
         finally:
-            # By the task itself: when it is done, its end would be told one turn of the loop later.
+            # Set here: a callback of the task would run one turn of the loop later.
             if not done.done():
                 done.set_result(None)
 
@@ -72,7 +72,7 @@ class Output(ABC, Generic[T]):
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait((self._task,))
-        # Of one that never came to its first step: otherwise nothing.
+        # A coroutine that never ran is closed; to any other this does nothing.
         self._start.close()
         if self._task is not None and not self._task.cancelled():
             # Looked at, so that nobody is told of it later.

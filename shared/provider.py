@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Protocol, get_args, get_origin, runti
 from shared.accounts import Account, Lease
 from shared.openai.requests import ChatRequest, ImageRequest, SpeechRequest, TranscriptionRequest, VideoRequest
 from shared.reply import Reply
-from shared.terms import C, Conversation, Film, Model, Picture, S, Session, Site
+from shared.terms import C, Conversation, Film, Picture, S, Session, Site
 from shared.upstream.client import Upstream
 
 
@@ -17,7 +17,8 @@ class Provider(ABC, Generic[C, S]):
 
     name: ClassVar[str]
     """Path, image name, metric label."""
-    models: ClassVar[tuple[Model, ...]]
+    models: ClassVar[tuple[str, ...]]
+    """The names of `GET /v1/models`."""
     default_model: ClassVar[str]
     """What `model` echoes when the request names none."""
     slots: ClassVar[int] = 1
@@ -43,9 +44,9 @@ class Provider(ABC, Generic[C, S]):
     async def exchange(self, credential: C) -> tuple[S, C]:
         """Exchange the credential for a session; the credential returned is the newest one."""
 
-    @abstractmethod
     def read_id(self, text: str) -> Conversation | None:
         """Read a client's `conversation_id` (full match), None if it is none of this site's. Pure."""
+        raise NotImplementedError
 
     def write_id(self, conversation: Conversation) -> str:
         """Write what `read_id` reads. Pure."""
@@ -53,7 +54,7 @@ class Provider(ABC, Generic[C, S]):
 
     def has_model(self, name: str) -> bool:
         """Tell whether `GET /v1/models/{name}` knows this name."""
-        return any(model.id == name for model in self.models)
+        return name in self.models
 
     def check_chat(self, request: ChatRequest) -> None:
         """Refuse, before an account is leased, what this site cannot do: raise `RequestRefused`."""

@@ -1,7 +1,7 @@
 """A reply on its way: the body of a call, to frames, to deltas."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from shared.deltas import Delta, Failed, Finish
 from shared.errors import SiteError
@@ -29,6 +29,9 @@ class Decoder(Protocol):
 
 class Framer(Protocol):
     """A framing: bytes to frames, pure."""
+
+    content_type: ClassVar[str]
+    """Of a body that is framed so."""
 
     def feed(self, data: bytes) -> list[Any]:
         """Take the next bytes; give the frames they complete."""
@@ -63,8 +66,8 @@ class FrameStream:
         self._over = False
 
     @classmethod
-    async def open(cls, call: Call, framer: Framer, *, content_type: str, refuse: Refuse) -> Self:
-        """Accept a call as a stream of `content_type`; raise what `refuse` makes of any other reply.
+    async def open(cls, call: Call, framer: Framer, *, refuse: Refuse) -> Self:
+        """Accept a call as a stream of the framer's content type; raise what `refuse` makes of any other reply.
 
         Sites lie about the type, both ways: a reply of status 200 is judged by its first bytes, now if it calls
         itself something else, else when they come.
@@ -72,7 +75,7 @@ class FrameStream:
         if call.status != 200:
             raise refuse(await call.answer())
         begun = b""
-        if call.content_type != content_type:
+        if call.content_type != framer.content_type:
             begun = await _beginning(call, b"")
             if not begun.strip(_BLANK) or _is_document(begun):
                 raise refuse(await call.answer(begun))

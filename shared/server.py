@@ -71,7 +71,7 @@ class _Connection(web.RequestHandler):
             sock.setsockopt(socket.IPPROTO_TCP, option, int(SEND_TIMEOUT * 1000))
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes. That a body can be read no further aiohttp tells the next request, not who reads the body."""
+        """Take bytes; tell who reads a body when it cannot be read on, of which aiohttp tells the next request only."""
         if self.deaf:
             return
         super().data_received(data)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -95,38 +95,35 @@ class Service:
         """Tell who a request speaks for; raise the 401 that says why not."""
         return self.accounts.caller(request.headers.get("Authorization"))
 
-    async def continued(self, conversation_id: str, caller: Caller) -> tuple[Conversation | None, bool, bool]:
-        """Read a `conversation_id`: (the conversation to continue, whether it is kept, whether its owner is known).
+    async def continued(self, conversation_id: str, caller: Caller) -> tuple[Conversation | None, bool, Owner | None]:
+        """Read a `conversation_id`: (the conversation to continue, whether it is kept, its owner where that is known).
 
         Raise `ConversationUnknown` when it belongs to another account or API key.
         """
         if not self.provider.continues:
-            return None, False, False
+            return None, False, None
         if conversation_id in KEEP:
-            return None, True, False
+            return None, True, None
         conversation = self.provider.read_id(conversation_id) if conversation_id else None
         # What was handed out here is known, whatever form the site gave it.
         owner = await self._owners.find(conversation_id) if _ID.fullmatch(conversation_id) else None
         if owner is None:
-            return conversation, conversation is not None or self.settings.keep_conversations, False
+            return conversation, conversation is not None or self.settings.keep_conversations, None
         mine = any(account.digest == owner.account for account in caller.accounts)
         if owner.api_key != caller.api_key or not mine:
             raise ConversationUnknown
-        return owner.conversation, True, True
+        return owner.conversation, True, owner
 
-    def tries(self, caller: Caller, conversation: Conversation | None = None, *, owner_known: bool = False) -> Tries:
+    def tries(self, caller: Caller, conversation: Conversation | None = None, owner: Owner | None = None) -> Tries:
         """Give the tries of one request; a continued conversation never leaves the account that owns it."""
-        candidates: Sequence[Account[Any, Any]] = caller.accounts
-        if conversation is not None and owner_known:
-            owner = self._owners.get(self.provider.write_id(conversation))
-            candidates = [a for a in candidates if owner is None or a.digest == owner.account]
+        candidates = [a for a in caller.accounts if owner is None or a.digest == owner.account]
         return Tries(
             self.accounts,
             self.cleanup,
             self.settings,
             self.metrics,
             candidates,
-            owner_known=owner_known,
+            owner_known=owner is not None,
             keep=conversation is not None,
         )
 

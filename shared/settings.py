@@ -25,7 +25,7 @@ class SettingsError(Exception):
 
 @frozen
 class _Kind:
-    """A kind of value: `takes` for people, `parse` from trimmed text, raising `ValueError`."""
+    """A kind of value: `takes` for people, `parse` from trimmed text, raising `ValueError` or `KeyError`."""
 
     takes: str
     parse: Callable[[str], Any]
@@ -123,15 +123,8 @@ _FLAGS = {
 }
 
 
-def _parse_flag(text: str) -> bool:
-    try:
-        return _FLAGS[text.lower()]
-    except KeyError:
-        raise ValueError from None
-
-
 _TEXT = _Kind("text", str)
-_FLAG = _Kind("1 or 0", _parse_flag)
+_FLAG = _Kind("1 or 0", lambda text: _FLAGS[text.lower()])
 _REDIS = _Kind("an address such as redis://host:6379/0, rediss://host:6379/0 or unix:///path", _parse_redis)
 _LIST = _Kind("a list, separated by commas", _parse_list)
 _MAPPING = _Kind("a JSON object whose values are strings of one line", _parse_mapping)
@@ -256,11 +249,11 @@ def read_site(site_type: type[SiteT], environ: Mapping[str, str], provider: str)
     hints = get_type_hints(site_type)
     values = {}
     for item in attrs.fields(site_type):
-        kind, make = _kind_of(hints[item.name], _ends(item.name))
+        kind = _kind_of(hints[item.name], _ends(item.name))
         names = (f"{_prefix(provider)}{item.name.upper()}", item.metadata.get("variable", ""))
         found = _find(environ, names, secret=False)
         if found is not None:
-            values[item.name] = make(_parse(*found, kind))
+            values[item.name] = _parse(*found, kind)
     try:
         site = site_type(**values)
     except ValueError as error:
@@ -299,29 +292,29 @@ def _ends(name: str) -> _Kind:
     return _PATH if name.endswith("_path") else _BASE if name.endswith("base") else _LINE
 
 
-_KINDS: dict[Any, tuple[_Kind, Callable[[Any], Any]]] = {
-    int: (_whole(0, 10**9), int),
-    float: (_number("a number", 0, 1e9, float), float),
-    bool: (_FLAG, bool),
-    tuple: (_LIST, tuple),
-    frozenset: (_LIST, frozenset),
-    dict: (_MAPPING, dict),
-    Mapping: (_MAPPING, dict),
+_KINDS: Mapping[Any, _Kind] = {
+    int: _whole(0, 10**9),
+    float: _number("a number", 0, 1e9, float),
+    bool: _FLAG,
+    tuple: _LIST,
+    frozenset: _Kind(_LIST.takes, lambda text: frozenset(_parse_list(text))),
+    dict: _MAPPING,
+    Mapping: _MAPPING,
 }
 
 
-def _kind_of(hint: Any, text: _Kind) -> tuple[_Kind, Callable[[Any], Any]]:
-    """Tell how a field of this type, or of this kind of text, is read, and what makes its value of what was read."""
+def _kind_of(hint: Any, text: _Kind) -> _Kind:
+    """Tell how a field of this type, or of this kind of text, is read."""
     origin = get_origin(hint)
     if hint is str:
-        return text, str
+        return text
     if origin is Literal:
-        return _choice(*get_args(hint)), str
+        return _choice(*get_args(hint))
     if origin in (Union, UnionType):
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
         return _kind_of(hint, text)
     if origin in (dict, Mapping) and get_args(hint)[1] is Any:
-        return _OBJECT, dict
+        return _OBJECT
     return _KINDS[origin or hint]
 
 

@@ -65,6 +65,7 @@ class Slot:
 class _Waiter:
     turn: int
     candidates: tuple[str, ...]
+    again: bool
     granted: asyncio.Future[str] = field(factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -90,21 +91,23 @@ class Slots:
         self._turns += 1
         return self._turns
 
-    async def acquire(self, candidates: Collection[str], wait: float, turn: int) -> str:
-        """Give one of `candidates` to run on, waiting at most `wait` seconds.
+    async def acquire(self, candidates: Collection[str], wait: float, turn: int, *, again: bool = False) -> str:
+        """Give one of `candidates` to run on, waiting at most `wait` seconds; `again`: for what has run before.
 
         Raise the weightiest refusal of the candidates when all are off and were tried a moment ago, `AccountBusy`
         when the wait is over, and what `close` was given.
         """
+        if self._closed is not None and not again:
+            raise self._closed()
         if self._wake_at <= self._now():
             self._grant()
         # Who waits already can have none of what is free now.
-        account, again = self._choose(candidates)
+        account, change = self._choose(candidates)
         if account is not None:
             return self._take(account)
-        waiter = _Waiter(turn, self._shared(tuple(candidates)))
+        waiter = _Waiter(turn, self._shared(tuple(candidates)), again)
         insort(self._waiters, waiter, key=_turn_of)
-        self._wake_by(again)
+        self._wake_by(change)
         try:
             async with asyncio.timeout(wait):
                 return await waiter.granted
@@ -191,7 +194,7 @@ class Slots:
         return len(self._waiters)
 
     def close(self, reason: Callable[[], Exception]) -> None:
-        """Refuse all who wait and all who come, with what `reason` gives: the service is stopping."""
+        """Refuse all who wait and all who come, with what `reason` gives, but for requests that have run before."""
         self._closed = reason
         self._grant()
 
@@ -203,19 +206,22 @@ class Slots:
         for waiter in self._waiters:
             if waiter.granted.done():
                 continue
+            if self._closed is not None and not waiter.again:
+                waiter.granted.set_exception(self._closed())
+                continue
             if id(waiter.candidates) in nothing:
                 left.append(waiter)
                 continue
             try:
-                account, again = self._choose(waiter.candidates)
-            except Exception as refusal:  # noqa: BLE001 - for who waits: a service that stops gives its own
+                account, change = self._choose(waiter.candidates)
+            except SiteError as refusal:
                 waiter.granted.set_exception(refusal)
                 continue
             if account is not None:
                 waiter.granted.set_result(self._take(account))
             else:
                 left.append(waiter)
-                nothing[id(waiter.candidates)] = again
+                nothing[id(waiter.candidates)] = change
         self._waiters = left
         self._wake_at = inf
         self._wake_by(min(nothing.values(), default=inf))
@@ -239,8 +245,6 @@ class Slots:
 
         Raise what `acquire` raises, but for a wait that is over.
         """
-        if self._closed is not None:
-            raise self._closed()
         now = self._now()
         slots = {account: self._slot(account) for account in candidates}
         self._forget(slots)

@@ -44,13 +44,6 @@ class Conversation:
 
 
 @frozen
-class Model:
-    """A name for `GET /v1/models`."""
-
-    id: str
-
-
-@frozen
 class Site:
     """What a site changes often. A provider's `site.py` extends it; every field can be set from the environment."""
 

@@ -41,6 +41,7 @@ class Tries:
         self._retries = settings.retries
         self._wait = settings.account_wait
         self._turn = accounts.slots.turn()
+        self._begun = False
         self._left = {account.digest: account for account in candidates}
         self._owner_known = owner_known
         self._keep = keep
@@ -95,7 +96,7 @@ class Tries:
         return self._cleanup.abandon(output, keep=self._keep and not output.lease.own)
 
     def _meaning(self, account: Account[Any, Any], error: errors.SiteError) -> errors.SiteError:
-        """A session that is refused right after it was exchanged means that the account's token is."""
+        """Give what a refusal means: a session refused right after it was exchanged, that the token has expired."""
         renewed = isinstance(error, errors.SessionRefused) and account.digest in self._renewed
         return errors.AccountExpired() if renewed else error
 
@@ -135,10 +136,11 @@ class Tries:
         loop = asyncio.get_running_loop()
         asked = loop.time()
         try:
-            digest, name = await self._accounts.acquire(tuple(self._left), self._wait, self._turn)
+            digest, name = await self._accounts.acquire(tuple(self._left), self._wait, self._turn, again=self._begun)
         except errors.SiteError as error:
             raise errors.worst([*self._failures, error]) from None
         self._wait = max(0.0, self._wait - (loop.time() - asked))
+        self._begun = True
         return self._checked(Lease(self._left[digest], self._accounts, name))
 
     def _checked(self, lease: Lease[Any, Any]) -> Lease[Any, Any]:

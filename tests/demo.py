@@ -32,16 +32,21 @@ QUESTION = "Hello! Who are you, and what is new today?"
 
 @frozen
 class Running:
-    """A started service: where it is, the token of a simulated account, and the routes its front page names."""
+    """A started service: where it is, the token of a simulated account, and the routes its front page names.
+
+    Files may be put into `folder`.
+    """
 
     name: str
     url: str
     token: str
     routes: str
+    folder: Path
 
     def client(self) -> openai.AsyncOpenAI:
-        """Give the official client, pointed at the service."""
-        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=self.token, max_retries=0)
+        """Give the official client, pointed at the service, past any proxy: all of it is on this machine."""
+        http = openai.DefaultAsyncHttpxClient(trust_env=False)
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=self.token, max_retries=0, http_client=http)
 
 
 async def show_chat(service: Running) -> None:
@@ -69,7 +74,7 @@ async def show_image(service: Running) -> None:
 
 async def show_speech(service: Running) -> None:
     """Speak to a file, and have it heard again."""
-    path = Path(tempfile.gettempdir()) / f"{service.name}-speech.mp3"
+    path = service.folder / f"{service.name}.mp3"
     async with service.client() as client:
         async with client.audio.speech.with_streaming_response.create(
             model="tts-1", voice="alloy", input="早上好！今天天气很好。"
@@ -115,7 +120,7 @@ async def show(service: Running) -> list[str]:
 
 
 @asynccontextmanager
-async def started(name: str, port: int, token: str, gateway: str) -> AsyncIterator[Running]:
+async def started(name: str, port: int, token: str, gateway: str, folder: Path) -> AsyncIterator[Running]:
     """Run `python -m services.<name>` until left; SIGTERM ends it, as it does in a container."""
     environ = {
         **_own_environment(),
@@ -127,7 +132,7 @@ async def started(name: str, port: int, token: str, gateway: str) -> AsyncIterat
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", f"services.{name}", env=environ)
     try:
         url = f"http://127.0.0.1:{port}"
-        yield Running(name, url, token, await _front_page(url))
+        yield Running(name, url, token, await _front_page(url), folder)
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
@@ -180,9 +185,10 @@ async def demo(*, once: bool) -> int:
         site.pace = PACE
     tokens = {site.name: site.demo_tokens()[0] for site in sites}
     async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         gateway = await stack.enter_async_context(Gateway.start(*sites))
         services = [
-            await stack.enter_async_context(started(name, _port(FIRST_PORT + place), tokens[name], gateway.url))
+            await stack.enter_async_context(started(name, _port(FIRST_PORT + place), tokens[name], gateway.url, folder))
             for place, name in enumerate(names())
         ]
         failed = [failure for service in services for failure in await show(service)]

@@ -17,9 +17,9 @@ from shared.errors import RequestRefused
 from shared.openai.requests import ChatRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation, Credential, Model, TokenSession
+from shared.terms import Conversation, Credential, TokenSession
 from shared.upstream.client import Answer
-from shared.upstream.sse import EVENT_STREAM, SseFramer
+from shared.upstream.sse import SseFramer
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -31,7 +31,7 @@ class Emohaa(Provider[Credential, TokenSession]):
     site_type = EmohaaSite
     site: EmohaaSite
     default_model = "emohaa"
-    models = (Model("emohaa"),)
+    models = ("emohaa",)
     attachments = False
 
     def credential(self, token: str) -> Credential:
@@ -69,7 +69,7 @@ class Emohaa(Provider[Credential, TokenSession]):
         )
         url = f"{self.site.base}/chat?{asked}"
         async with self.upstream.stream("GET", url, kind="chat", headers=headers) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
+            frames = await FrameStream.open(call, SseFramer(), refuse=refusals.refusal)
             yield Reply(frames, EmohaaDecoder(), lease.made)
 
     async def forget(self, conversation: Conversation, account: EmohaaAccount) -> None:

@@ -17,7 +17,7 @@ from shared.errors import (
 )
 from shared.upstream.client import Answer
 from shared.upstream.json import loads
-from shared.upstream.refusals import ADDRESS_TOO_LONG, one_line, unknown_call, unknown_shape
+from shared.upstream.refusals import ADDRESS_TOO_LONG, no_data, one_line, unknown_call, unknown_shape
 from shared.upstream.shapes import as_object
 
 EXPIRED = (
@@ -25,7 +25,6 @@ EXPIRED = (
     "Local Storage."
 )
 TOO_LONG = "The messages are too long for the site, which takes them in an address: send fewer, or shorter ones."
-AWAY = "The site answered with a page or nothing; it may be down, or may not take calls from this network address."
 
 _BY_STATUS: Mapping[float, type[SiteError]] = {
     401: AccountExpired,
@@ -62,7 +61,7 @@ def refusal(answer: Answer) -> SiteError:
         value = said(answer, named=True)
     except SiteError as error:
         return error
-    return _unknown(value)
+    return _unknown(value, answer)
 
 
 def said(answer: Answer, *, named: bool = False) -> Any:
@@ -74,7 +73,7 @@ def said(answer: Answer, *, named: bool = False) -> Any:
     if answer.status in ADDRESS_TOO_LONG:
         raise RequestRefused(TOO_LONG)
     if value.startswith("<"):
-        raise UpstreamUnavailable(AWAY)
+        raise no_data(answer)
     # Most replies are nothing or a bare id: to find that these are no JSON takes longer than the rest of it.
     if value and not _ID.fullmatch(value):
         with suppress(ValueError):
@@ -92,7 +91,7 @@ def conversation_id(answer: Answer) -> str:
     value = said(answer)
     name = str(value.get("id") if isinstance(value, dict) else value)
     if not _ID.fullmatch(name):
-        raise _unknown(value)
+        raise _unknown(value, answer)
     return name
 
 
@@ -103,11 +102,11 @@ def is_alive(answer: Answer) -> bool:
     except (AccountExpired, AccountBarred, RequestRefused, UpstreamChanged):
         return False
     if not isinstance(value, (list, dict)):
-        raise _unknown(value)
+        raise _unknown(value, answer)
     return isinstance(value, list)
 
 
-def _unknown(value: Any) -> SiteError:
+def _unknown(value: Any, answer: Answer) -> SiteError:
     if value in (None, ""):
-        return UpstreamUnavailable(AWAY)
+        return no_data(answer)
     return unknown_shape(value)

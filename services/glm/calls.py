@@ -29,12 +29,16 @@ UPLOAD_TIMEOUT = 60.0
 """Seconds for a whole call of the video endpoints, and for an upload."""
 
 
+class NoSession(UpstreamUnavailable):
+    """The site itself gave no access token, and did not say that the account token has ended."""
+
+
 class Calls:
     """Calls to chatglm.cn."""
 
     def __init__(self, site: GlmSite, upstream: Upstream) -> None:
         self.site = site
-        self._upstream = upstream
+        self.upstream = upstream
         self._headers = site.headers()
         self._uuids = Uuids()
 
@@ -71,25 +75,22 @@ class Calls:
     async def check(self, credential: Credential) -> tuple[TokenSession, Credential]:
         """Exchange an account token as a check of it does: from the main page, without a body.
 
-        Raise `RequestRefused` when the site gives none and does not say that the token has ended: it is kept.
+        Raise `NoSession` when the site answers and gives none, for whatever reason but that the token has ended.
         """
         headers = self.headers(credential.token, referer=MAIN_PAGE, content_type="application/x-www-form-urlencoded")
         answer = await self._exchange(headers, b"")
-        own = refusals.is_own(answer)
         try:
             return self._exchanged(answer, credential)
-        except UpstreamChanged as error:
-            if not own:
-                raise
-            raise RequestRefused(error.message) from error
-        except RequestRefused as error:
-            if own:
+        except (RequestRefused, UpstreamChanged) as error:
+            if refusals.is_own(answer):
+                raise NoSession(error.message) from error
+            if isinstance(error, UpstreamChanged):
                 raise
             raise UpstreamUnavailable(error.message) from error
 
     async def _exchange(self, headers: Mapping[str, str], body: bytes) -> Answer:
         url = self.site.base + self.site.refresh_path
-        return await self._upstream.call("POST", url, kind="refresh", headers=headers, body=body)
+        return await self.upstream.call("POST", url, kind="refresh", headers=headers, body=body)
 
     def _exchanged(self, answer: Answer, credential: Credential) -> tuple[TokenSession, Credential]:
         tokens = refusals.result(answer, refreshing=True)
@@ -103,7 +104,7 @@ class Calls:
         headers = self.headers(
             session.token, referer=referer, content_type=content_type, identified=False, signed=False
         )
-        answer = await self._upstream.call(
+        answer = await self.upstream.call(
             "POST", self.site.base + path, kind="upload", headers=headers, body=body, timeout=UPLOAD_TIMEOUT
         )
         check_size(answer)
@@ -114,7 +115,7 @@ class Calls:
     ) -> Mapping[str, Any]:
         """Call a video endpoint; give its result."""
         headers = self.headers(session.token, referer="/video", content_type=JSON if body else "")
-        answer = await self._upstream.call(
+        answer = await self.upstream.call(
             method,
             f"{self.site.base}{self.site.video_path}{path}",
             kind="video",
@@ -127,7 +128,7 @@ class Calls:
     async def picture(self, url: str) -> bytes:
         """Fetch a drawn picture."""
         headers = {"User-Agent": self.site.user_agent, "Accept": "image/*,*/*;q=0.8"}
-        answer = await self._upstream.fetch(url, kind="picture", headers=headers)
+        answer = await self.upstream.fetch(url, kind="picture", headers=headers)
         if answer.status != HTTPStatus.OK or not answer.body:
             raise UpstreamUnavailable(f"The site did not give the picture it drew (HTTP {answer.status}).")
         return answer.body
@@ -146,7 +147,7 @@ class Calls:
                 await self._delete_chat(session, about[DRAWN], assistant)
 
     async def _delete_chat(self, session: TokenSession, conversation: str, assistant: str) -> None:
-        answer = await self._upstream.call(
+        answer = await self.upstream.call(
             "POST",
             self.site.base + self.site.delete_path,
             kind="delete",
@@ -156,7 +157,7 @@ class Calls:
         refusals.accepted(answer)
 
     async def _delete_video(self, session: TokenSession, video: str) -> None:
-        answer = await self._upstream.call(
+        answer = await self.upstream.call(
             "DELETE",
             f"{self.site.base}{self.site.video_path}/chat/{video}",
             kind="delete",

@@ -14,9 +14,8 @@ from services.glm.session import GlmLease
 from shared.deltas import Delta, Failed, Finish, Image, Text, Unknown
 from shared.errors import ContentBlocked, SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.reply import FrameStream, Reply
-from shared.upstream.client import Upstream
 from shared.upstream.json import JSON, dumps
-from shared.upstream.sse import EVENT_STREAM, SseFramer
+from shared.upstream.sse import SseFramer
 
 _LINK = re.compile(r"\((https?://(?:[^\s()]|\([^\s()]*\))+)\)")
 """A picture that is only named in the text; its address may hold brackets, in pairs."""
@@ -82,9 +81,7 @@ async def _to_the_close(reply: Reply, decoder: GlmDecoder, pictures: Pictures) -
             raise
 
 
-async def draw(
-    calls: Calls, upstream: Upstream, lease: GlmLease, *, prompt: str, model: str, own: bool = False
-) -> list[str]:
+async def draw(calls: Calls, lease: GlmLease, *, prompt: str, model: str, own: bool = False) -> list[str]:
     """Draw, and give the addresses of the pictures: at least one, else raise what happened.
 
     `own`: the drawing is made for something else, whose conversation is another.
@@ -96,8 +93,8 @@ async def draw(
     pictures = Pictures(lease.skipped)
     decoder = GlmDecoder(assistant, to_the_close=True, silenced=KNOWN - _LOOKED_AT)
     url = calls.site.base + calls.site.chat_path
-    async with upstream.stream("POST", url, kind="draw", headers=headers, body=body) as call:
-        frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
+    async with calls.upstream.stream("POST", url, kind="draw", headers=headers, body=body) as call:
+        frames = await FrameStream.open(call, SseFramer(), refuse=refusal)
         await _to_the_close(Reply(frames, decoder, partial(lease.made, own=own)), decoder, pictures)
     urls = pictures.urls()
     if not urls and decoder.finished and pictures.said:

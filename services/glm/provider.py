@@ -7,21 +7,20 @@ from functools import partial
 from typing import Any
 
 from services.glm import files, images, prompt, videos
-from services.glm.calls import Calls
+from services.glm.calls import Calls, NoSession
 from services.glm.parts import SILENCED
 from services.glm.refusals import refusal
 from services.glm.reply import GlmDecoder
 from services.glm.session import GlmAccount, GlmLease, read_credential
 from services.glm.site import GlmSite
 from shared.accounts import Lease
-from shared.errors import RequestRefused
 from shared.openai.requests import ChatRequest, ImageRequest, VideoRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation, Credential, Film, Model, Picture, TokenSession
+from shared.terms import Conversation, Credential, Film, Picture, TokenSession
 from shared.upstream.client import Upstream
 from shared.upstream.json import JSON, dumps
-from shared.upstream.sse import EVENT_STREAM, SseFramer
+from shared.upstream.sse import SseFramer
 
 _ID = re.compile(r"(?=.{1,64}$)[0-9A-Za-z_-]*[0-9A-Za-z]{24}[0-9A-Za-z_-]*")
 _SILENT = "silent"
@@ -35,35 +34,30 @@ class Glm(Provider[Credential, TokenSession]):
     site_type = GlmSite
     site: GlmSite
     default_model = "glm"
-    models = tuple(
-        map(
-            Model,
-            (
-                "glm",
-                "glm-4-plus",
-                "glm-4",
-                "glm-4v",
-                "glm-4-zero",
-                "glm-4-think",
-                "glm-4-deepresearch",
-                "glm-4-plus-silent",
-                "glm-4-zero-silent",
-                "glm-4-think-silent",
-                "glm-4-deepresearch-silent",
-                "glm-3-turbo",
-                "glm-v1",
-                "glm-v1-vision",
-                "cogview-3",
-                "cogvideox",
-                videos.PRO,
-            ),
-        )
+    models = (
+        "glm",
+        "glm-4-plus",
+        "glm-4",
+        "glm-4v",
+        "glm-4-zero",
+        "glm-4-think",
+        "glm-4-deepresearch",
+        "glm-4-plus-silent",
+        "glm-4-zero-silent",
+        "glm-4-think-silent",
+        "glm-4-deepresearch-silent",
+        "glm-3-turbo",
+        "glm-v1",
+        "glm-v1-vision",
+        "cogview-3",
+        "cogvideox",
+        videos.PRO,
     )
 
     def __init__(self, site: GlmSite, upstream: Upstream) -> None:
         super().__init__(site, upstream)
         self._calls = Calls(site, upstream)
-        self._videos = videos.Videos(self._calls, upstream)
+        self._videos = videos.Videos(self._calls)
 
     def credential(self, token: str) -> Credential:
         """Take the token whole: it is a JWT that the site alone reads."""
@@ -93,7 +87,7 @@ class Glm(Provider[Credential, TokenSession]):
         headers = self._calls.headers(session.token, referer=self._calls.page(assistant), content_type=JSON)
         url = self.site.base + self.site.chat_path
         async with self.upstream.stream("POST", url, kind="chat", headers=headers, body=body) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusal)
+            frames = await FrameStream.open(call, SseFramer(), refuse=refusal)
             silenced = SILENCED if _SILENT in request.model else frozenset[str]()
             yield Reply(frames, GlmDecoder(assistant, silenced=silenced), lease.made)
 
@@ -105,13 +99,13 @@ class Glm(Provider[Credential, TokenSession]):
         """Exchange the token anew; what the site then gives is kept, since the old token may have ended by it."""
         try:
             await account.renew(self._calls.check)
-        except RequestRefused:
+        except NoSession:
             return False
         return True
 
     async def draw(self, request: ImageRequest, lease: Lease[Any, Any]) -> list[Picture]:
         """Ask the drawing agent, or the agent that the model names."""
-        urls = await images.draw(self._calls, self.upstream, lease, prompt=request.prompt, model=request.model)
+        urls = await images.draw(self._calls, lease, prompt=request.prompt, model=request.model)
         return [Picture(url) for url in urls]
 
     async def picture(self, url: str) -> bytes:

@@ -26,7 +26,6 @@ from shared.filetypes import safe_name, type_of
 from shared.openai.fields import Fields
 from shared.openai.requests import VideoRequest
 from shared.terms import Conversation, Film, TokenSession
-from shared.upstream.client import Upstream
 from shared.upstream.shapes import as_text, text_of
 
 PRO = "cogvideox-pro"
@@ -78,9 +77,8 @@ def job(request: VideoRequest, source: str | None) -> dict[str, Any]:
 class Videos:
     """Makes videos."""
 
-    def __init__(self, calls: Calls, upstream: Upstream) -> None:
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._upstream = upstream
         self._cropping = ThreadPoolExecutor(max_workers=1, thread_name_prefix="crop")
 
     async def film(self, request: VideoRequest, lease: GlmLease) -> Film:
@@ -120,7 +118,7 @@ class Videos:
         return source
 
     async def _drawn(self, request: VideoRequest, lease: GlmLease) -> Attachment:
-        url, *_ = await images.draw(self._calls, self._upstream, lease, prompt=request.prompt, model="", own=True)
+        url, *_ = await images.draw(self._calls, lease, prompt=request.prompt, model="", own=True)
         data = await self._calls.picture(url)
         name = unquote(urlsplit(url).path.rpartition("/")[2])
         type_ = type_of(data, "", name)

@@ -34,7 +34,7 @@ class Calls:
 
     def __init__(self, site: HailuoSite, upstream: Upstream) -> None:
         self.site = site
-        self._upstream = upstream
+        self.upstream = upstream
         self._uuids = Uuids()
 
     def fresh_uuid(self) -> str:
@@ -134,12 +134,12 @@ class Calls:
             "Accept": EVENT_STREAM,
             "Referer": referer,
         }
-        return self._upstream.stream("POST", self.site.base + target.signed, kind=kind, headers=headers, body=body)
+        return self.upstream.stream("POST", self.site.base + target.signed, kind=kind, headers=headers, body=body)
 
     async def _call(self, method: str, target: Target, token: str, body: Mapping[str, Any], *, kind: str) -> Answer:
         # GET and DELETE carry a body too, and the signature covers it.
         content = dumps(body)
-        return await self._upstream.call(
+        return await self.upstream.call(
             method,
             self.site.base + target.signed + target.unsigned,
             kind=kind,

@@ -12,14 +12,13 @@ from services.hailuo.calls import Calls
 from services.hailuo.prompt import Upload
 from services.hailuo.session import HailuoSession
 from shared.attachments import Attachment
-from shared.upstream.client import Upstream
 from shared.upstream.refusals import check_size
 from shared.upstream.shapes import id_of, text_of
 
 _UNTYPED = "application/octet-stream"
 
 
-async def upload(calls: Calls, upstream: Upstream, session: HailuoSession, file: Attachment) -> Upload:
+async def upload(calls: Calls, session: HailuoSession, file: Attachment) -> Upload:
     """Upload a file, under a name of its own; give it as it is named in a chat."""
     name = calls.fresh_uuid() + PurePosixPath(file.name).suffix
     type_ = None if file.type == _UNTYPED else file.type
@@ -28,7 +27,7 @@ async def upload(calls: Calls, upstream: Upstream, session: HailuoSession, file:
     endpoint = text_of(policy, "endpoint").partition("://")
     host = endpoint[2] or endpoint[0]
     path = f"{directory}/{name}"
-    answer = await upstream.fetch(
+    answer = await calls.upstream.fetch(
         f"https://{bucket}.{host}/{quote(path)}",
         kind="upload",
         method="PUT",

@@ -18,9 +18,9 @@ from shared.errors import RequestRefused, UpstreamUnavailable
 from shared.openai.requests import ChatRequest, SpeechRequest, TranscriptionRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation, Credential, Model
+from shared.terms import Conversation, Credential
 from shared.upstream.client import Upstream
-from shared.upstream.sse import EVENT_STREAM, SseFramer
+from shared.upstream.sse import SseFramer
 
 _ID = re.compile(r"[0-9]{18,20}")
 
@@ -32,30 +32,25 @@ class Hailuo(Provider[Credential, HailuoSession]):
     site_type = HailuoSite
     site: HailuoSite
     default_model = "hailuo"
-    models = tuple(
-        map(
-            Model,
-            (
-                "hailuo",
-                "hailuo-nosearch",
-                "MiniMax-Text-01",
-                "MiniMax-VL-01",
-                "abab6-chat",
-                "abab5.5s-chat",
-                "abab5.5-chat",
-                "abab-v1",
-                "abab-v1-vision",
-                "tts-1",
-                "tts-1-hd",
-                "whisper-1",
-            ),
-        )
+    models = (
+        "hailuo",
+        "hailuo-nosearch",
+        "MiniMax-Text-01",
+        "MiniMax-VL-01",
+        "abab6-chat",
+        "abab5.5s-chat",
+        "abab5.5-chat",
+        "abab-v1",
+        "abab-v1-vision",
+        "tts-1",
+        "tts-1-hd",
+        "whisper-1",
     )
 
     def __init__(self, site: HailuoSite, upstream: Upstream) -> None:
         super().__init__(site, upstream)
         self._calls = Calls(site, upstream)
-        self._speeches = Speeches(self._calls, upstream)
+        self._speeches = Speeches(self._calls)
         self._replacements = voices.read_replacements(site.replace_audio_model)
 
     def credential(self, token: str) -> Credential:
@@ -74,7 +69,7 @@ class Hailuo(Provider[Credential, HailuoSession]):
     async def chat(self, request: ChatRequest, lease: HailuoLease) -> AsyncIterator[Reply]:
         """Upload the files of the last message, then ask."""
         session = await lease.account.session()
-        upload = partial(files.upload, self._calls, self.upstream, session)
+        upload = partial(files.upload, self._calls, session)
         uploads = await request.attached.uploaded(lease.account.key, upload)
         continued = request.conversation
         named = continued is not None
@@ -87,7 +82,7 @@ class Hailuo(Provider[Credential, HailuoSession]):
             form=prompt.form(uploads, text),
         ) as call:
             refuse = partial(refusals.refusal, named=named)
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refuse)
+            frames = await FrameStream.open(call, SseFramer(), refuse=refuse)
             yield Reply(frames, HailuoDecoder(named=named), lease.made)
 
     async def forget(self, conversation: Conversation, account: HailuoAccount) -> None:
@@ -121,7 +116,7 @@ class Hailuo(Provider[Credential, HailuoSession]):
         session: HailuoSession = await lease.account.session()
         try:
             async with self._calls.hear(session, request.audio) as call:
-                frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
+                frames = await FrameStream.open(call, SseFramer(), refuse=refusals.refusal)
                 while (batch := await frames.read()) is not None:
                     for frame in batch:
                         if (text := heard(frame)) is not None:

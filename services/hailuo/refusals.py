@@ -165,7 +165,7 @@ def is_alive(answer: Answer) -> bool:
 
 
 def is_foreign(answer: Answer) -> bool:
-    """Tell what is no JSON, a guard's page mostly, from a reply of the site and from none."""
+    """Tell whether a reply is none of the site's, but mostly a guard's page: it is not empty, and no JSON."""
     return bool(answer.body.strip()) and json.loads_any(answer.body) is None
 
 

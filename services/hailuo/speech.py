@@ -19,10 +19,9 @@ from shared.deltas import Failed, Finish, Text, Unknown
 from shared.errors import RequestRefused, SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.logs import get_logger
 from shared.reply import FrameStream, Reply
-from shared.upstream.client import Upstream
 from shared.upstream.refusals import code_of
 from shared.upstream.shapes import as_list
-from shared.upstream.sse import EVENT_STREAM, SseFramer
+from shared.upstream.sse import SseFramer
 
 log = get_logger(__name__)
 
@@ -52,9 +51,8 @@ def alike(text: str, said: str) -> float:
 class Speeches:
     """Makes speeches."""
 
-    def __init__(self, calls: Calls, upstream: Upstream) -> None:
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._upstream = upstream
 
     @asynccontextmanager
     async def speak(
@@ -108,7 +106,7 @@ class Speeches:
         said = ""
         whole = False
         async with self._calls.chat(session, repeat_prompt(text), chat="") as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
+            frames = await FrameStream.open(call, SseFramer(), refuse=refusals.refusal)
             async for deltas in Reply(frames, decoder, lease.made):
                 for delta in deltas:
                     match delta:
@@ -168,7 +166,7 @@ class Speeches:
         site = self._calls.site
         headers = {"User-Agent": site.user_agent, "Accept": "*/*", "Referer": f"{site.base}/"}
         async with places:
-            answer = await self._upstream.fetch(url, kind="part", headers=headers, limit=PART_LIMIT)
+            answer = await self._calls.upstream.fetch(url, kind="part", headers=headers, limit=PART_LIMIT)
         if answer.status != HTTPStatus.OK or not answer.body or answer.content_type in _NO_SOUND:
             raise refusals.not_spoken(answer)
         return answer.body

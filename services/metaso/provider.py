@@ -12,7 +12,7 @@ from shared.errors import RequestRefused
 from shared.openai.requests import ChatRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation, Model
+from shared.terms import Conversation
 from shared.upstream.client import Answer
 from shared.upstream.json import JSON, dumps
 from shared.upstream.sse import EVENT_STREAM, SseFramer
@@ -27,7 +27,7 @@ class Metaso(Provider[MetasoCredential, MetasoSession]):
     site_type = MetasoSite
     site: MetasoSite
     default_model = "detail"
-    models = tuple(Model(mode + engine) for engine in ("", f"-{prompt.SCHOLAR}") for mode in prompt.INSTRUCTIONS)
+    models = tuple(mode + engine for engine in ("", f"-{prompt.SCHOLAR}") for mode in prompt.INSTRUCTIONS)
     attachments = False
     deletes = False
     continues = False
@@ -42,10 +42,6 @@ class Metaso(Provider[MetasoCredential, MetasoSession]):
         answer = await self.upstream.call("GET", self.site.base + self.site.page_path, kind="page", headers=headers)
         token = refusals.meta_token(answer)
         return MetasoSession(time.time() + self.site.session_lifetime, token), credential
-
-    def read_id(self, text: str) -> Conversation | None:  # noqa: ARG002 - whatever it is
-        """Read nothing: no conversation is continued."""
-        return None
 
     def check_chat(self, request: ChatRequest) -> None:
         """Refuse what is no question, or too long for any address."""
@@ -68,7 +64,7 @@ class Metaso(Provider[MetasoCredential, MetasoSession]):
             url = prompt.search_url(self.site, asked, conversation, session.meta_token)
             headers = {**self.site.headers(EVENT_STREAM), **cookie}
             async with self.upstream.stream("GET", url, kind="chat", headers=headers) as call:
-                frames = await FrameStream.open(call, SseFramer(), content_type=EVENT_STREAM, refuse=refusals.refusal)
+                frames = await FrameStream.open(call, SseFramer(), refuse=refusals.refusal)
                 yield Reply(frames, decoder, lease.made)
         finally:
             # How long the site takes a meta-token is not known: one that brought no answer is not used again.

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
 
 from shared.errors import (
@@ -75,7 +74,7 @@ def problem(value: Any, status: int = _OK) -> SiteError | None:
     told = as_object(value)
     if told.get("type") == "error":
         return event_problem(told, status)
-    code = _number(told.get("errCode"))
+    code = code_of(told.get("errCode"))
     if (told.get("err") if code is None else code) or status >= _CLIENT_ERROR:
         return _error(words_of(told, _WORD_FIELDS), code or status)
     return None
@@ -83,7 +82,7 @@ def problem(value: Any, status: int = _OK) -> SiteError | None:
 
 def event_problem(event: Mapping[str, Any], status: int = 0) -> SiteError:
     """Say what an event of type `error` means; as a whole reply it came with an HTTP status."""
-    return _error(words_of(event, _WORD_FIELDS), _number(event.get("code")) or status)
+    return _error(words_of(event, _WORD_FIELDS), code_of(event.get("code")) or status)
 
 
 def unreadable(frame: SseFrame) -> SiteError:
@@ -117,8 +116,6 @@ def refusal(answer: Answer) -> SiteError:
 
 def meta_token(answer: Answer) -> str:
     """Give the meta-token of a page; raise what any other reply means. No page's text is ever passed on."""
-    if answer.status == AddressLimited.status:
-        raise _limited(answer)
     if answer.status != _OK or "text/html" not in answer.content_type:
         error = refusal(answer)
         raise error if isinstance(error, AddressLimited) else no_data(answer)
@@ -134,18 +131,10 @@ def meta_token(answer: Answer) -> str:
 
 def session_id(answer: Answer) -> str:
     """Give the id of the session that was opened; raise what any other reply means."""
-    if answer.status == AddressLimited.status:
-        raise _limited(answer)
-    try:
-        value = loads(answer.body)
-    except ValueError:
-        raise refusal(answer) from None
-    error = problem(value)
-    if error is not None:
-        raise error
+    value = loads_any(answer.body)
     names = (inner(value, "data", "id"), inner(value, "data", "sessionId"), inner(value, "id"))
     found = next((str(name) for name in names if name and type(name) in (str, int)), None)
-    if found is None:
+    if found is None or problem(value) is not None or answer.status == AddressLimited.status:
         raise refusal(answer)
     return whole(found)
 
@@ -162,18 +151,12 @@ def is_alive(answer: Answer) -> bool:
     return False
 
 
-def _error(words: str, code: float) -> SiteError:
+def _error(words: str, code: int) -> SiteError:
     kind = kind_by_words(_BY_WORDS, words)
     if kind is None:
         server = _SERVER_ERROR <= code < 2 * _SERVER_ERROR
-        kind = _BY_CODE.get(int(code), UpstreamUnavailable if server else SiteError)
+        kind = _BY_CODE.get(code, UpstreamUnavailable if server else SiteError)
     return _of_kind(kind, f"The site says: {words} [{code}]" if words else f"The site refused with code {code}.")
-
-
-def _number(value: Any) -> float | None:
-    """Take a code as a number; None for anything else, and for one too large for a number."""
-    code = code_of(value)
-    return value if code is None and type(value) is float and isfinite(value) else code
 
 
 def _of_kind(kind: type[SiteError], message: str) -> SiteError:

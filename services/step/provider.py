@@ -16,9 +16,9 @@ from services.step.yuewen.calls import Yuewen
 from shared.openai.requests import ChatRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation, Model
+from shared.terms import Conversation
 from shared.upstream.client import Upstream
-from shared.upstream.connect import CONNECT_JSON, ConnectFramer
+from shared.upstream.connect import ConnectFramer
 
 
 class Step(Provider[StepCredential, StepSession]):
@@ -28,21 +28,16 @@ class Step(Provider[StepCredential, StepSession]):
     site_type = StepSite
     site: StepSite
     default_model = "step"
-    models = tuple(
-        map(
-            Model,
-            (
-                "step",
-                "step-v1",
-                "step-v1-vision",
-                "step-search",
-                "step-nosearch",
-                "step-2",
-                "step-2-literary",
-                "step-r-mini",
-                "deepseek-r1",
-            ),
-        )
+    models = (
+        "step",
+        "step-v1",
+        "step-v1-vision",
+        "step-search",
+        "step-nosearch",
+        "step-2",
+        "step-2-literary",
+        "step-r-mini",
+        "deepseek-r1",
     )
     slots = 4
 
@@ -89,7 +84,7 @@ class Step(Provider[StepCredential, StepSession]):
                 stream = self.upstream.stream("POST", ask.url, kind="chat", headers=ask.headers, body=ask.body)
                 call = await stack.enter_async_context(stream)
             refuse = partial(refusal, named=CHAT)
-            frames = await FrameStream.open(call, ConnectFramer(), content_type=CONNECT_JSON, refuse=refuse)
+            frames = await FrameStream.open(call, ConnectFramer(), refuse=refuse)
             yield Reply(frames, StepDecoder(), lease.made)
 
     async def forget(self, conversation: Conversation, account: StepAccount) -> None:

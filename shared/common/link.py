@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 CALL_TIMEOUT = 0.5
 LOOKS = 10
-"""Seconds without any answer after which Redis counts as hung, and the looks in which they are counted: an hour of a
-hung Redis costs the requests of one moment that much, once."""
+"""Seconds without any answer after which Redis counts as hung, and how often within them that is looked at. Only the
+requests of that moment wait so long: until Redis answers again, no other asks it."""
 
 STUCK_LOOKS = 100
-"""Looks for one call while others are answered: they wait for one another."""
+"""Looks after which a call is given up although others are answered: it may have had to wait for these."""
 
 PROBE_PAUSE = 2.0
 """Seconds between attempts to get through, while Redis is away."""

@@ -107,10 +107,9 @@ class Rendering:
         ]
 
     def _content(self, text: str) -> None:
-        if text:
-            self._pieces.append(("content", text))
-            self._written += len(text)
-            self._last = text
+        self._pieces.append(("content", text))
+        self._written += len(text)
+        self._last = text
 
     def _text(self, delta: Text) -> None:
         text = delta.text

@@ -116,17 +116,6 @@ class ExpectationFailed(ApiError):
         super().__init__("This service knows `Expect: 100-continue` only.")
 
 
-class TooMany(ApiError):
-    """No account came free in time. `retry_after` is in seconds."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "rate_limit_exceeded"
-
-    def __init__(self, message: str, retry_after: float) -> None:
-        super().__init__(message, headers={"Retry-After": whole_seconds(retry_after)})
-
-
 class Draining(ApiError):
     """The service is shutting down."""
 
@@ -140,7 +129,7 @@ class Draining(ApiError):
 def from_site(error: SiteError) -> ApiError:
     """Turn a site's refusal into the client's error: status, type and code are those of its class."""
     seconds = error.retry_after
-    if seconds is None and error.status == TooMany.status:
+    if seconds is None and error.status == 429:
         seconds = RETRY_AFTER
     headers = {} if seconds is None else {"Retry-After": whole_seconds(seconds)}
     told = ApiError(error.message, headers=headers)

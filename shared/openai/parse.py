@@ -8,6 +8,7 @@ from shared.openai.errors import BadRequest
 from shared.openai.fields import Fields
 from shared.openai.messages import FilePart, Message, TextPart
 from shared.openai.requests import ChatRequest, ImageRequest, SpeechRequest, TranscriptionRequest, VideoRequest
+from shared.surrogates import whole
 from shared.upstream.json import loads
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -17,7 +18,6 @@ HEARD_FORMATS = ("json", "text", "verbose_json")
 MOST_PICTURES = 10
 """OpenAI's limit for `n`."""
 
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 AUDIO_FORMAT = re.compile(r"[A-Za-z0-9]{1,8}")
 AUDIO_TYPES = {"mp3": "audio/mpeg", "m4a": "audio/mp4"}
 """Audio formats whose media type is not simply `audio/<format>`."""
@@ -44,12 +44,15 @@ def read_chat(body: bytes) -> ChatRequest:
 def read_image(body: bytes) -> ImageRequest:
     """Read `POST /v1/images/generations`."""
     fields = read_body(body)
+    # Who asks for events could not read anything else.
+    if fields.flag("stream"):
+        raise fields.wrong("stream", "false: pictures come whole")
     return ImageRequest(
         prompt=fields.filled("prompt"),
         model=fields.text("model"),
         n=fields.whole("n", default=1, least=1, most=MOST_PICTURES),
         b64_json=fields.choice("response_format", PICTURE_FORMATS) == "b64_json",
-        extra=fields.without("prompt", "model", "n", "response_format"),
+        extra=fields.without("prompt", "model", "n", "response_format", "stream"),
     )
 
 
@@ -79,15 +82,13 @@ def read_speech(body: bytes) -> SpeechRequest:
     )
 
 
-def read_transcription(form: Mapping[str, str], audio: bytes | None, name: str = "") -> TranscriptionRequest:
-    """Read `POST /v1/audio/transcriptions`: the form's text fields; bytes and name of its `file`, if any."""
+def read_transcription(form: Mapping[str, str], audio: bytes | None) -> TranscriptionRequest:
+    """Read `POST /v1/audio/transcriptions`: the form's text fields, and the bytes of its `file`, if any."""
     if not audio:
         raise BadRequest("`file` must be an audio file that is not empty, sent as a form upload.", "file")
     fields = Fields(form)
     return TranscriptionRequest(
         audio=audio,
-        name=name,
-        model=fields.text("model"),
         response_format=fields.choice("response_format", HEARD_FORMATS, "json"),
         stream=fields.text("stream").lower() in ("true", "1"),
         extra=fields.without("file", "model", "response_format", "stream"),
@@ -127,7 +128,7 @@ def _mend(value: dict[str, Any]) -> None:
 
 
 def _whole(value: Any) -> Any:
-    return LONE_SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
+    return whole(value) if isinstance(value, str) else value
 
 
 def _voice(fields: Fields) -> str:

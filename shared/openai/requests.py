@@ -73,14 +73,12 @@ class SpeechRequest:
 
 @define
 class TranscriptionRequest:
-    """`POST /v1/audio/transcriptions`: the upload's bytes, its file name and the wished format.
+    """`POST /v1/audio/transcriptions`: the upload's bytes and the wished format.
 
     `stream` asks for OpenAI's events, instead of any format.
     """
 
     audio: bytes = field(repr=False)
-    name: str = ""
-    model: str = ""
     response_format: str = "json"
     stream: bool = False
     extra: Mapping[str, Any] = field(factory=dict, repr=False)

@@ -1,7 +1,7 @@
 """`POST /v1/audio/speech` and `POST /v1/audio/transcriptions`."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from aiohttp import HttpVersion11, web
@@ -15,7 +15,7 @@ from shared.openai.parse import read_speech, read_transcription
 from shared.openai.requests import SpeechRequest, TranscriptionRequest
 from shared.outputs import Stream, Work
 from shared.provider import Speaks, Transcribes
-from shared.routes.body import parse_body, read_form
+from shared.routes.body import json_response, parse_body, read_form
 from shared.service import SERVICE, Service
 from shared.tries import Tries
 from shared.upstream.sse import EVENT_STREAM
@@ -32,7 +32,7 @@ async def speech(request: web.Request) -> web.StreamResponse:
         ask = await parse_body(request, read_speech)
         service.log_text((ask.input,))
         audio.check_format(ask.response_format)
-        speaker: Speaks = _provider(service)
+        speaker = cast("Speaks", service.provider)
         speaker.check_speech(ask)
         tries = service.tries(caller)
         # Before HTTP/1.1 the end of a body cannot be told from a broken connection.
@@ -47,8 +47,8 @@ async def transcriptions(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     async with service.running():
         caller = service.caller(request)
-        fields, upload, name = await read_form(request, "file", service.fetcher.limit)
-        ask = read_transcription(fields, upload, name)
+        fields, upload = await read_form(request, "file", service.fetcher.limit)
+        ask = read_transcription(fields, upload)
         async with service.converting:
             sound = await audio.to_mp3(ask.audio)
         if ask.response_format == "verbose_json" and sound.seconds is None:
@@ -58,7 +58,7 @@ async def transcriptions(request: web.Request) -> web.Response:
                 "response_format",
             )
         ask.audio = sound.data
-        hearer: Transcribes = _provider(service)
+        hearer = cast("Transcribes", service.provider)
         output, text = await service.tries(caller).run(
             lambda lease: Work(lease, hearer.transcribe(ask, lease)), Work.given
         )
@@ -93,7 +93,7 @@ class _Spoken:
         return self._response
 
     async def _write(self) -> None:
-        speaker: Speaks = _provider(self._service)
+        speaker = cast("Speaks", self._service.provider)
         output, (parts, first) = await self._tries.run(
             lambda lease: Stream(lease, speaker.speak(self._ask, lease)), _begun
         )
@@ -117,7 +117,7 @@ class _Spoken:
 
 
 async def _whole(service: Service, tries: Tries, ask: SpeechRequest) -> web.Response:
-    speaker: Speaks = _provider(service)
+    speaker = cast("Speaks", service.provider)
 
     async def use(output: Stream[AsyncIterator[bytes]]) -> bytes:
         parts, first = await _begun(output)
@@ -167,8 +167,4 @@ def _heard(ask: TranscriptionRequest, text: str, sound: audio.Sound) -> web.Resp
             "text": text,
             "segments": [],
         }
-    return web.Response(body=orjson.dumps(body), content_type="application/json")
-
-
-def _provider(service: Service) -> Any:
-    return service.provider
+    return json_response(body)

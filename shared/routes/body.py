@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
+import orjson
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.helpers import parse_mimetype
@@ -13,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from shared.errors import AttachmentTooLarge
 from shared.openai.errors import BadRequest, TooLarge
 from shared.service import SERVICE
+from shared.upstream.json import JSON
 
 T = TypeVar("T")
 
@@ -58,35 +60,41 @@ async def read_body(request: web.Request) -> bytes:
         raise BadRequest("The request body is not encoded as its headers say.") from error
 
 
-async def read_form(request: web.Request, upload: str, limit: int) -> tuple[dict[str, str], bytes | None, str]:
-    """Read a form: its text fields, and bytes (at most `limit`) and name of the file in its field `upload`, if any.
+async def read_form(request: web.Request, upload: str, limit: int) -> tuple[dict[str, str], bytes | None]:
+    """Read a form: its text fields, and the bytes (at most `limit`) of the file in its field `upload`, if any.
 
     Raise `BadRequest` when the body is no form, `AttachmentTooLarge` and `TooLarge` when it is too much.
     """
     if request.content_type != "multipart/form-data":
         raise BadRequest(NOT_A_FORM)
-    body = await read_body(request)
+    # Some writers begin with the line end that stands before every other boundary.
+    body = (await read_body(request)).removeprefix(b"\r\n")
     boundary = parse_mimetype(request.headers["Content-Type"]).parameters.get("boundary", "")
     delimiter = f"--{boundary}".encode("utf-8", "surrogateescape")
     # What stood before the first part would be read line by line, without a pause.
     if not body.startswith((delimiter + b"\r\n", delimiter + b"\n")):
         raise BadRequest(NOT_A_FORM)
     fields: dict[str, str] = {}
-    data, name = None, ""
+    data = None
     try:
         reader = MultipartReader(request.headers, _content(body))
         for _ in range(PARTS_MOST):
             if (part := await reader.next()) is None:
-                return fields, data, name
+                return fields, data
             if isinstance(part, MultipartReader) or part.name is None:
                 break
             if part.name == upload and part.filename is not None:
-                data, name = await _read_part(part, limit), part.filename
+                data = await _read_part(part, limit)
             else:
                 fields[part.name] = (await _read_part(part, FIELD_LIMIT)).decode("utf-8", "replace")
     except (ValueError, KeyError, AssertionError, RuntimeError, HttpProcessingError) as error:
         raise BadRequest(NOT_A_FORM) from error
     raise BadRequest(NOT_A_FORM)
+
+
+def json_response(value: Any, status: int = 200) -> web.Response:
+    """Give the answer that is this JSON value."""
+    return web.Response(body=orjson.dumps(value), status=status, content_type=JSON)
 
 
 def _content(body: bytes) -> aiohttp.StreamReader:

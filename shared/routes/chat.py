@@ -49,7 +49,7 @@ async def _read(service: Service, request: web.Request) -> Asked:
     service.log_text(text for message in ask.messages for text in message.texts)
     provider = service.provider
     ask.model = ask.model or provider.default_model
-    ask.conversation, ask.keep, owner_known = await service.continued(ask.conversation_id, caller)
+    ask.conversation, ask.keep, owner = await service.continued(ask.conversation_id, caller)
     if not provider.attachments and any(message.files for message in ask.messages):
         raise RequestRefused("This site reads no files and no images.")
     provider.check_chat(ask)
@@ -57,7 +57,7 @@ async def _read(service: Service, request: web.Request) -> Asked:
     if files:
         ask.attached = Attached(service.fetcher, files)
         await ask.attached.fetch()
-    return Asked(ask, caller, service.tries(caller, ask.conversation, owner_known=owner_known))
+    return Asked(ask, caller, service.tries(caller, ask.conversation, owner))
 
 
 async def _whole(service: Service, request: web.Request, asked: Asked) -> web.Response:

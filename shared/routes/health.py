@@ -1,8 +1,8 @@
 """`/ping`, `/healthz`, `/readyz`, `/metrics`, and the front page."""
 
-import orjson
 from aiohttp import web
 
+from shared.routes.body import json_response
 from shared.service import SERVICE
 
 
@@ -42,5 +42,4 @@ async def show_metrics(request: web.Request) -> web.Response:
 
 
 def _status(status: str, code: int, **details: str) -> web.Response:
-    body = orjson.dumps({"status": status, **details})
-    return web.Response(body=body, content_type="application/json", status=code)
+    return json_response({"status": status, **details}, code)

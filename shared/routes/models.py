@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from shared.openai.errors import ModelNotFound
+from shared.routes.body import json_response
 from shared.service import SERVICE
 
 CREATED = 1_700_000_000
@@ -15,8 +15,8 @@ CREATED = 1_700_000_000
 async def models(request: web.Request) -> web.Response:
     """List every name that works."""
     provider = request.app[SERVICE].provider
-    data = [_model(provider.name, model.id) for model in provider.models]
-    return _json({"object": "list", "data": data})
+    data = [_model(provider.name, model) for model in provider.models]
+    return json_response({"object": "list", "data": data})
 
 
 async def model(request: web.Request) -> web.Response:
@@ -25,12 +25,8 @@ async def model(request: web.Request) -> web.Response:
     name = request.match_info["model"]
     if not provider.has_model(name):
         raise ModelNotFound
-    return _json(_model(provider.name, name))
+    return json_response(_model(provider.name, name))
 
 
 def _model(owner: str, name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": CREATED, "owned_by": owner}
-
-
-def _json(value: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json")

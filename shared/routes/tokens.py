@@ -3,14 +3,13 @@
 import asyncio
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from shared.accounts import Account
 from shared.errors import AccountBarred, AccountExpired, AddressLimited, SessionRefused
 from shared.openai.errors import BadRequest
 from shared.openai.parse import read_body
-from shared.routes.body import parse_body
+from shared.routes.body import json_response, parse_body
 from shared.service import SERVICE, Service
 
 
@@ -26,14 +25,14 @@ async def check(request: web.Request) -> web.Response:
         if service.settings.api_keys:
             caller = service.caller(request)
             if not token:
-                return _json(await _all(service, caller.accounts))
+                return json_response(await _all(service, caller.accounts))
         if not token.strip():
             raise BadRequest("`token` must be an account token.", "token")
         try:
             account = service.accounts.account(token.strip())
         except AccountExpired:
-            return _json({"live": False})
-        return _json({"live": await _live(service, account)})
+            return json_response({"live": False})
+        return json_response({"live": await _live(service, account)})
 
 
 async def _all(service: Service, accounts: tuple[Account[Any, Any], ...]) -> dict[str, Any]:
@@ -51,7 +50,3 @@ async def _live(service: Service, account: Account[Any, Any]) -> bool:
     except AddressLimited as error:
         service.accounts.failed(account, error)
         raise
-
-
-def _json(value: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json")

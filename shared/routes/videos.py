@@ -1,9 +1,8 @@
 """`POST /v1/videos/generations`."""
 
 import time
-from typing import Any
+from typing import cast
 
-import orjson
 from aiohttp import web
 
 from shared.attachments import Attached
@@ -11,8 +10,8 @@ from shared.context import note_account
 from shared.openai.parse import read_video
 from shared.outputs import Work
 from shared.provider import Films
-from shared.routes.body import parse_body
-from shared.service import SERVICE, Service
+from shared.routes.body import json_response, parse_body
+from shared.service import SERVICE
 
 
 async def videos(request: web.Request) -> web.Response:
@@ -22,13 +21,14 @@ async def videos(request: web.Request) -> web.Response:
         caller = service.caller(request)
         ask = await parse_body(request, read_video)
         service.log_text((ask.prompt,))
-        _filmer(service).check_film(ask)
-        ask.conversation, _, owner_known = await service.continued(ask.conversation_id, caller)
+        filmer = cast("Films", service.provider)
+        filmer.check_film(ask)
+        ask.conversation, _, owner = await service.continued(ask.conversation_id, caller)
         ask.keep = service.settings.keep_conversations
         ask.attached = Attached(service.fetcher, () if ask.image is None else (ask.image,))
         await ask.attached.fetch()
-        tries = service.tries(caller, ask.conversation, owner_known=owner_known)
-        output, film = await tries.run(lambda lease: Work(lease, _filmer(service).film(ask, lease)), Work.given)
+        tries = service.tries(caller, ask.conversation, owner)
+        output, film = await tries.run(lambda lease: Work(lease, filmer.film(ask, lease)), Work.given)
         # The film belongs to its conversation, which the answer names: it is never deleted here.
         service.cleanup.finish(output, keep=True)
         lease = output.lease
@@ -37,11 +37,4 @@ async def videos(request: web.Request) -> web.Response:
         if lease.conversation is not None:
             await service.keep(caller, lease.account, lease.conversation)
         note_account(lease.account)
-    body = orjson.dumps({"created": int(time.time()), "data": [{"url": film.url, **film.about}]})
-    return web.Response(body=body, content_type="application/json")
-
-
-def _filmer(service: Service) -> Films:
-    provider: Any = service.provider
-    filmer: Films = provider
-    return filmer
+    return json_response({"created": int(time.time()), "data": [{"url": film.url, **film.about}]})

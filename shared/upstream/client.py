@@ -4,13 +4,12 @@ import asyncio
 import re
 import string
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from attrs import field, frozen
 from yarl import URL
 
@@ -19,6 +18,7 @@ from shared.errors import UpstreamChanged, UpstreamTimeout, UpstreamUnavailable
 from shared.metrics import Metrics
 from shared.settings import Settings
 from shared.upstream import json
+from shared.upstream.connections import Connector
 
 CONNECT_TIMEOUT = 10.0
 HEAD_TIMEOUT = 120.0
@@ -43,6 +43,8 @@ ROUTES_MOST = 256
 T = TypeVar("T")
 
 READ_SIZE = 64 * 1024
+"""Bytes that aiohttp reads ahead. After so many at once others get their turn: what is unpacked is never waited for."""
+
 HEAD_LIMIT = 64 * 1024
 """Bytes of a line of a reply's head: guards before a site set long ones."""
 _SECONDS = re.compile("[0-9]{1,7}")
@@ -75,33 +77,6 @@ class Answer:
             ) from None
 
 
-class _Connection(ResponseHandler):
-    """A connection to a site.
-
-    aiohttp resumes reading after every read, which costs as much as the read. Before the first pause there is nothing
-    to resume; after it there may be, also where reading goes on: the parser ends its pause with what it is fed next.
-    """
-
-    _paused_once = False
-
-    def pause_reading(self) -> None:
-        """Stop reading for a while."""
-        self._paused_once = True
-        super().pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Go on reading."""
-        if self._paused_once:
-            super().resume_reading(resume_parser)
-
-
-class _Connector(aiohttp.TCPConnector):
-    def __init__(self) -> None:
-        super().__init__(limit=0)
-        connection: type[ResponseHandler] = _Connection
-        self._factory = partial(connection, loop=self._loop)
-
-
 class Call:
     """One streamed reply: the head is there, the body is read as it comes."""
 
@@ -124,17 +99,24 @@ class Call:
         """
         self._waiting_since = self._loop.time()
         try:
-            return await self._response.content.readany()
+            data = await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            if data := self._arrived():
-                return data
-            raise UpstreamUnavailable("The site broke off in the middle of its answer.") from error
+            data = self._arrived()
+            if not data:
+                raise UpstreamUnavailable("The site broke off in the middle of its answer.") from error
         finally:
             self._waiting_since = None
+        if len(data) >= READ_SIZE:
+            await asyncio.sleep(0)
+        return data
 
     async def answer(self, begun: bytes = b"") -> Answer:
-        """Read the rest as a whole reply; `begun` is what was read of it before."""
-        body = await _whole(self.read, begun, ANSWER_LIMIT)
+        """Read the rest as a whole reply, as `Upstream.call` does; `begun` is what was read of it before."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                body = await _whole(self.read, begun, ANSWER_LIMIT)
+        except TimeoutError as error:
+            raise _too_slow(CALL_TIMEOUT) from error
         return Answer(self.status, self.content_type, self.headers, body)
 
     def _arrived(self) -> bytes:
@@ -206,7 +188,7 @@ class Upstream:
     async def start(self) -> None:
         """Open the session; needs the running loop."""
         self._session = aiohttp.ClientSession(
-            connector=_Connector(),
+            connector=Connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_CONNECT,
             skip_auto_headers=_AUTOMATIC_HEADERS,
@@ -324,7 +306,7 @@ class Upstream:
             outcome = "answered"
         except TimeoutError as error:
             outcome = "timeout"
-            raise UpstreamTimeout(f"The site did not answer within {seconds:g} seconds.") from error
+            raise _too_slow(seconds) from error
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamUnavailable(f"The site could not be reached ({type(error).__name__}).") from error
         except asyncio.CancelledError:
@@ -338,7 +320,7 @@ class Upstream:
 def through(gateway: str, url: str) -> str:
     """Write the address of `url` behind a gateway: `http://h:p/<scheme>/<host>/<path>?<query>`."""
     scheme, _, rest = url.partition("://")
-    return f"{gateway.rstrip('/')}/{scheme}/{rest}"
+    return f"{gateway}/{scheme}/{rest}"
 
 
 def _secure(url: str) -> URL:
@@ -392,4 +374,10 @@ async def _whole(read: Callable[[], Awaitable[bytes]], begun: bytes, limit: int)
         if size > limit:
             raise UpstreamChanged(f"The site answered with more than {limit // 2**20} MiB.")
         parts.append(part)
+        if len(part) >= READ_SIZE:
+            await asyncio.sleep(0)
     return b"".join(parts)
+
+
+def _too_slow(seconds: float) -> UpstreamTimeout:
+    return UpstreamTimeout(f"The site did not answer within {seconds:g} seconds.")

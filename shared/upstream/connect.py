@@ -5,6 +5,7 @@ A frame is a flags byte, the length of its payload (four bytes, big-endian), and
 
 import struct
 import zlib
+from typing import ClassVar
 
 from attrs import define
 
@@ -47,6 +48,8 @@ class ConnectFramer:
 
     What cannot be a frame raises `UpstreamChanged`, after the frames before it were given.
     """
+
+    content_type: ClassVar[str] = CONNECT_JSON
 
     def __init__(self) -> None:
         self._pending = bytearray()

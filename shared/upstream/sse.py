@@ -1,5 +1,7 @@
 """Server-sent events, taken apart: bytes in, frames out. Pure."""
 
+from typing import ClassVar
+
 from attrs import define
 
 from shared.errors import UpstreamChanged
@@ -43,6 +45,8 @@ class SseFramer:
     Line ends may be LF, CRLF or CR; comments, `id` and `retry` are dropped; several `data` lines are joined with LF.
     An event that is too long raises `UpstreamChanged`, after the events before it were given.
     """
+
+    content_type: ClassVar[str] = EVENT_STREAM
 
     def __init__(self) -> None:
         self._line: list[bytes] = []

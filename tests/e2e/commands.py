@@ -8,13 +8,13 @@ ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 50.0
 
 
-async def run(*command: str | Path) -> tuple[int, str]:
-    """Run to the end; give the exit code and all that was written."""
+async def run(*command: str | Path, **environ: str) -> tuple[int, str]:
+    """Run to the end, with `environ`, without this machine's proxies; give the exit code and all that was written."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
         cwd=ROOT,
-        env=kept,
+        env={**kept, **environ},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

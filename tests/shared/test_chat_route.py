@@ -78,7 +78,7 @@ async def deltas_of(body: Any) -> list[Delta]:
     """All deltas, neighbouring texts joined; a refusal while opening as the `Failed` it means."""
     out: list[Delta] = []
     try:
-        frames = await FrameStream.open(body, SseFramer(), content_type=EVENTS, refuse=refusal)
+        frames = await FrameStream.open(body, SseFramer(), refuse=refusal)
     except SiteError as error:
         return [Failed(error)]
     async for deltas in Reply(frames, ToyDecoder(), lambda _: None):
@@ -334,3 +334,9 @@ async def test_an_idle_time_out_is_about_the_site_not_about_the_reader() -> None
         await world.until(lambda: world.running["t1"])
         gate.set()
         assert (await task).code == ""
+
+
+async def test_a_stream_leaves_its_connection_to_the_next_request() -> None:
+    async with toy() as (_, house), house.post("/v1/chat/completions", asks(stream=True)) as response:
+        await response.read()
+        assert response.headers["Connection"] == "keep-alive"

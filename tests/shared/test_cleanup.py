@@ -10,6 +10,8 @@ import pytest
 import structlog
 
 from shared import cleanup as cleanup_module
+from shared import conversations
+from shared.outputs import Work
 from shared.reply import Reply
 from tests.house import House
 from tests.shared.toy import Told, Toy, ask, asks, toy
@@ -310,6 +312,20 @@ async def test_a_continued_conversation_never_leaves_its_owner() -> None:
         assert set(world.tokens()) == {"t2"}
         assert (await ask(house, asks(conversation_id=kept), "t1,t3")).code == "conversation_not_found"
         assert set(world.tokens()) == {"t2"}
+
+
+async def test_an_owner_forgotten_while_a_request_is_read_is_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "OWNERS_MOST", 1)
+    async with toy() as (world, house):
+        kept = conversation_of(await ask(house, asks(conversation_id="new"), "t2"))
+        caller = house.service.accounts.caller("Bearer t1,t2,t3")
+        conversation, _, owner = await house.service.continued(kept, caller)
+        await ask(house, asks(conversation_id="new"), "t1")
+        tries = house.service.tries(caller, conversation, owner)
+        world.asked.clear()
+        output, _ = await tries.run(lambda lease: Work(lease, lease.account.session()), Work.given)
+        assert output.lease.account.own.token == "t2"
+        house.service.cleanup.finish(output, keep=True)
 
 
 async def test_another_api_key_gets_404() -> None:

@@ -219,6 +219,16 @@ async def test_a_limited_address_is_limited_for_all(server: RedisServer) -> None
         assert len(world.asked) == calls
 
 
+async def test_a_shorter_limit_of_the_address_is_not_told_the_others(server: RedisServer) -> None:
+    async with pair(server) as (world, first, _):
+        for seconds in (3600, 300):
+            first.service.accounts.limit_address(AddressLimited(retry_after=seconds), seconds)
+        # What is asked for comes after what was told.
+        await first.service.common.fetch("conversation", "none")
+        async with running(Toy, {"UPSTREAM_GATEWAY": world.url, "REDIS_URL": server.url}) as later:
+            assert int((await ask(later)).headers["Retry-After"]) > 300
+
+
 async def test_a_check_at_the_other_knows_of_a_limited_address(server: RedisServer) -> None:
     async with pair(server) as (world, first, second):
         world.play(refuses("AddressLimited", "slow down", 60))

@@ -20,7 +20,7 @@ from shared.settings import Settings
 from shared.terms import Credential
 from tests.house import House
 from tests.shared.toy import Toy, ToySession, ToySite, ask, asks, events, text_of, toy
-from tests.shared.toysite import HELLO, Scene, World
+from tests.shared.toysite import HELLO, Scene, World, refuses
 
 
 @define
@@ -104,6 +104,24 @@ async def test_streams_finish_and_nothing_is_left(loop: str) -> None:
         world.hold_forget.set()
         assert await service.ended() == 0
         assert (len(world.deleted), world.conversations) == (2, {})
+
+
+async def test_what_has_begun_goes_on_to_its_end() -> None:
+    async with toy(RETRY_BACKOFF="0.01") as (world, house):
+        gate = asyncio.Event()
+        world.play(Scene(refuse=refuses("UpstreamUnavailable").refuse, head=gate), token="t1")
+        world.play(Scene(refuse=refuses("AccountExpired").refuse, head=gate), token="t2")
+        world.play(Scene(head=gate), token="t4")
+        pictures = asyncio.create_task(ask(house, {"prompt": "p", "n": 3}, "t4", "/v1/images/generations"))
+        tries = [asyncio.create_task(ask(house, token=tokens)) for tokens in ("t1", "t2,t3")]
+        await world.until(lambda: len(world.tokens()) == 2 and world.tokens("draw"))
+        draining = asyncio.create_task(house.service.drain())
+        await asyncio.sleep(0)
+        assert (await ask(house, token="t5")).status == 503
+        gate.set()
+        assert [(await told).status for told in tries] == [200, 200]
+        assert len((await pictures).json["data"]) == 3
+        await draining
 
 
 def request(service: Process, body: Any, token: str) -> dict[str, Any]:

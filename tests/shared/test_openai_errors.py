@@ -42,7 +42,6 @@ OWN_ERRORS = [
         {"Allow": "OPTIONS, POST"},
     ),
     (errors.TooLarge(140 * 2**20), 413, "invalid_request_error", "request_too_large", {}),
-    (errors.TooMany("busy", 2.1), 429, "rate_limit_error", "rate_limit_exceeded", {"Retry-After": "3"}),
     (errors.Internal("req-1"), 500, "server_error", "internal_error", {}),
     (errors.Draining(), 503, "server_error", "shutting_down", {"Connection": "close"}),
 ]

@@ -21,12 +21,16 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def acquire(slots: Slots, *candidates: str, wait: float = 60, turn: int | None = None) -> Coroutine[Any, Any, str]:
-    return slots.acquire(candidates, wait, slots.turn() if turn is None else turn)
+def acquire(
+    slots: Slots, *candidates: str, wait: float = 60, turn: int | None = None, again: bool = False
+) -> Coroutine[Any, Any, str]:
+    return slots.acquire(candidates, wait, slots.turn() if turn is None else turn, again=again)
 
 
-def task(slots: Slots, *candidates: str, wait: float = 60, turn: int | None = None) -> asyncio.Task[str]:
-    return asyncio.create_task(acquire(slots, *candidates, wait=wait, turn=turn))
+def task(
+    slots: Slots, *candidates: str, wait: float = 60, turn: int | None = None, again: bool = False
+) -> asyncio.Task[str]:
+    return asyncio.create_task(acquire(slots, *candidates, wait=wait, turn=turn, again=again))
 
 
 async def refused(slots: Slots, *candidates: str, wait: float = 60) -> SiteError:
@@ -254,6 +258,20 @@ def test_close_refuses_who_waits_and_who_comes() -> None:
         slots.release("a")
         with pytest.raises(Draining):
             await acquire(slots, "a")
+
+    timeless(play())
+
+
+def test_close_lets_requests_go_on_that_have_run_before() -> None:
+    async def play() -> None:
+        slots = Slots(1)
+        await acquire(slots, "a")
+        waiter = task(slots, "a", again=True)
+        await settle()
+        slots.close(Draining)
+        assert await acquire(slots, "b", again=True) == "b"
+        slots.release("a")
+        assert await waiter == "a"
 
     timeless(play())
 
@@ -494,5 +512,20 @@ def test_no_slot_is_lost_and_none_is_given_twice(size: int, steps: list[tuple[st
         for step in steps:
             await model.step(*step)
         await model.finish()
+
+    timeless(play())
+
+
+def test_who_comes_when_an_account_is_due_does_not_overtake() -> None:
+    async def play() -> None:
+        slots = Slots(1)
+        slots.busy("a")
+        first = task(slots, "a")
+        await settle()
+        loop: Any = asyncio.get_running_loop()
+        # The rest is over, but its timer has not been called yet.
+        loop.now += 1
+        assert isinstance(await refused(slots, "a", wait=0), AccountBusy)
+        assert await first == "a"
 
     timeless(play())

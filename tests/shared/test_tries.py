@@ -246,6 +246,14 @@ async def test_an_address_that_is_limited_refuses_the_whole_service() -> None:
         assert (await ask(house, {"token": "t3"}, None, "/token/check")).status == 429
 
 
+async def test_a_limit_of_the_address_is_not_shortened_by_another() -> None:
+    async with toy(**FAST) as (_, house):
+        accounts = house.service.accounts
+        for seconds in (3600, 300):
+            accounts.limit_address(AddressLimited(retry_after=seconds), seconds)
+        assert (await ask(house)).headers["Retry-After"] == "3600"
+
+
 async def test_after_a_limit_of_the_address_the_session_is_exchanged_anew() -> None:
     async with toy(**FAST) as (world, house):
         world.play(refuses("AddressLimited", retry_after=0))

@@ -22,7 +22,7 @@ from shared.deltas import Cite, Delta, Failed, Finish, Image, Reference, Text, T
 from shared.openai.requests import ChatRequest, ImageRequest, VideoRequest
 from shared.provider import Provider
 from shared.reply import FrameStream, Reply
-from shared.terms import Conversation, Credential, Film, Model, Picture, Session, Site
+from shared.terms import Conversation, Credential, Film, Picture, Session, Site
 from shared.upstream.client import Answer
 from shared.upstream.json import dumps
 from shared.upstream.sse import SseFramer
@@ -103,7 +103,7 @@ _DELTAS: Mapping[str, Callable[[Any, Any], list[Delta]]] = {
 
 class Toy(Provider[Credential, ToySession]):
     name = "toy"
-    models = (Model("toy"), Model("toy/large"))
+    models = ("toy", "toy/large")
     default_model = "toy"
     site_type = ToySite
     site: ToySite
@@ -129,7 +129,7 @@ class Toy(Provider[Credential, ToySession]):
         }
         url = f"{self.site.base}/chat"
         async with self.upstream.stream("POST", url, kind="chat", headers=headers, body=dumps(asked)) as call:
-            frames = await FrameStream.open(call, SseFramer(), content_type=EVENTS, refuse=refusal)
+            frames = await FrameStream.open(call, SseFramer(), refuse=refusal)
             yield Reply(frames, ToyDecoder(), lease.made)
 
     async def forget(self, conversation: Conversation, account: Account[Credential, ToySession]) -> None:

@@ -77,7 +77,7 @@ class TestService:
 
     def test_lists_its_models_once_with_the_default(self, name: str) -> None:
         provider = provider_of(name)
-        ids = [model.id for model in provider.models]
+        ids = provider.models
         assert len(ids) == len(set(ids))
         assert provider.default_model in ids
 
@@ -120,7 +120,7 @@ class TestService:
 
     def test_its_readme_names_every_model(self, name: str) -> None:
         text = (ROOT / "services" / name / "README.md").read_text("utf-8")
-        assert [model.id for model in provider_of(name).models if f"`{model.id}`" not in text] == []
+        assert [model for model in provider_of(name).models if f"`{model}`" not in text] == []
 
     def test_is_a_row_of_the_readme(self, name: str) -> None:
         assert f"| [{name}](services/{name}/README.md) |" in (ROOT / "README.md").read_text("utf-8")
@@ -153,7 +153,7 @@ def test_shared_names_no_provider() -> None:
         f"{path.name}: {match.group()}"
         for path in (ROOT / "shared").rglob("*.py")
         for match in words.finditer(path.read_text("utf-8"))
-        # An environment variable's prefix and an address are examples, in words for users.
+        # Which is an English word, too.
         if match.group().lower() != "step"
     ]
     assert found == []

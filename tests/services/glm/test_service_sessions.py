@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.services.glm.world import World
-from tests.simulators import Cut, Reply, SlowHead, html, server_error
+from tests.simulators import Cut, Reply, SlowHead, Together, html, server_error
 from tests.simulators.chatglm import GlmSite
 
 UNKNOWN = Reply({"message": "请求失败", "result": None, "status": 1})
@@ -165,6 +165,21 @@ async def test_a_token_for_which_the_site_gives_no_other(world: World, reply: Re
     assert (await world.request("/token/check", {"token": token})).value == {"live": True}
 
 
+async def test_a_chat_that_shares_the_exchange_of_a_check_is_tried_again(world: World) -> None:
+    world.site.script("refresh", Together(slow := SlowHead(until=asyncio.Event()), UNKNOWN))
+    token = world.site.account("ann")
+    checking = asyncio.create_task(world.request("/token/check", {"token": token}))
+    await slow.reached.wait()
+    chatting = asyncio.create_task(world.chat("hi"))
+    while not world.house.service.accounts.slots.states()["running"]:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0)
+    assert slow.until is not None
+    slow.until.set()
+    assert (await checking).value == {"live": False}
+    assert (await chatting).finish == "stop"
+    assert world.site.outcomes("refresh") == {"scripted": 1, "ok": 1}
+
+
 async def test_a_check_that_fails_for_no_known_reason_loses_no_rotated_token(world: World) -> None:
     world.site.rotate = world.site.retire_old = True
     token = world.site.account("ann")
@@ -176,22 +191,22 @@ async def test_a_check_that_fails_for_no_known_reason_loses_no_rotated_token(wor
 
 
 @pytest.mark.parametrize(
-    ("reply", "status"),
+    ("reply", "code"),
     [
-        (Reply({"message": "Forbidden", "status": 403}, 403), 502),
-        (Reply({"message": "error", "status": 500}, 500), 502),
-        (Reply({"message": "系统异常", "status": 1}), 502),
-        (Reply({"message": "当前还有其他请求正在进行", "status": 10006}), 429),
-        (Reply({"detail": "Not Found"}, 404), 502),
-        (Reply({"detail": "?"}, 400), 502),
-        (Reply({"foo": 1}), 502),
+        (Reply({"message": "Forbidden", "status": 403}, 403), "upstream_unavailable"),
+        (Reply({"message": "error", "status": 500}, 500), "upstream_unavailable"),
+        (Reply({"message": "系统异常", "status": 1}), "upstream_unavailable"),
+        (Reply({"message": "当前还有其他请求正在进行", "status": 10006}), "rate_limit_exceeded"),
+        (Reply({"detail": "?"}, 400), "upstream_unavailable"),
+        (Reply({"detail": "Not Found"}, 404), "upstream_changed"),
+        (Reply({"foo": 1}), "upstream_changed"),
     ],
 )
-async def test_what_says_nothing_of_the_token(world: World, reply: Reply, status: int) -> None:
+async def test_what_says_nothing_of_the_token(world: World, reply: Reply, code: str) -> None:
     world.site.script("refresh", reply)
     told = await world.request("/token/check", {"token": world.site.account("ann")})
-    assert told.status == status
-    world.errors += ["upstream_changed"] * (told.error["code"] == "upstream_changed")
+    assert told.error["code"] == code
+    world.errors += ["upstream_changed"] * (code == "upstream_changed")
 
 
 @pytest.mark.parametrize("fault", [server_error(), html(), Cut(None)])

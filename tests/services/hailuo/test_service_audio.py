@@ -643,6 +643,12 @@ FILE_PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp
 TEXT_PART = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n1\r\n'
 
 
+async def test_a_form_may_begin_with_a_line_end(world: World) -> None:
+    file = FILE_PART.replace(b"\r\n1\r\n", b"\r\n" + sounds.sound("好") + b"\r\n")
+    told = await upload_raw(world, b"\r\n" + file + b"--x--\r\n", FORM)
+    assert told.value == {"text": "好"}
+
+
 @pytest.mark.parametrize(
     ("type_", "body"),
     [
@@ -653,7 +659,7 @@ TEXT_PART = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n1\r\n'
         ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n1'),
         ("multipart/form-data; boundary=x", b"--x--\r\n"),
         ("multipart/form-data; boundary=x", b"\n" * 2**20),
-        ("multipart/form-data; boundary=x", b"\r\n" + FILE_PART + b"--x--\r\n"),
+        ("multipart/form-data; boundary=x", b"\r\n\r\n" + FILE_PART + b"--x--\r\n"),
         ("multipart/form-data; boundary=x", b"--xyz\r\n" + b"\n" * 2**23),
         ("multipart/form-data; boundary=x", b"--x--\r\n" + FILE_PART + b"--x--\r\n"),
         ("multipart/form-data", b"--\n" + FILE_PART),
