@@ -238,6 +238,8 @@ class Fetcher:
                 size += len(part)
                 if size > self.limit:
                     break
+                # What is unpacked is there at once: nothing else would let others have their turn.
+                await asyncio.sleep(0)
         if size > self.limit:
             raise too_large(self.limit)
         return b"".join(parts)

@@ -4,6 +4,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from shared.errors import AttachmentRefused, AttachmentTooLarge
+from shared.pictures import opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -18,21 +19,19 @@ PIXELS_MOST = 50_000_000
 LANCZOS = 1
 """Pillow's `Resampling.LANCZOS`, by number: its name would need the import."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-
 
 def first_frame(data: bytes) -> bytes:
     """Scale a picture to the width, keep the middle of what is too high, and write it in its own format.
 
     Raise `AttachmentRefused` when it is no picture, `AttachmentTooLarge` when it has too many pixels.
     """
-    # Only this needs Pillow, whose import costs more than the start of the service may.
+    # As `opened` does: not before it is needed.
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as opened:
-            if opened.width * opened.height <= PIXELS_MOST:
-                return _cut(ImageOps.exif_transpose(opened), "JPEG" if opened.format == "MPO" else opened.format)
+        with opened(data) as picture:
+            if picture.width * picture.height <= PIXELS_MOST:
+                return _cut(ImageOps.exif_transpose(picture), "JPEG" if picture.format == "MPO" else picture.format)
     except Image.DecompressionBombError:
         pass
     except Exception as error:

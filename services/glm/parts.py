@@ -25,28 +25,31 @@ SILENCED = frozenset({"think", *SOURCES})
 
 @define(eq=False)
 class Item:
-    """One item of a part, `index` its place in it.
-
-    `listed` is whether it has ever had anything to show, `stated` whether its last version had a status, `finished`
-    whether that said so. `changed` is the number of the frame that last changed it. Of a text, `seen` counts the
-    characters as last seen, `tail`, the last of them, tells whether it has only grown, and `text` is the whole until it
-    is given; `entries` are the addresses of pictures, or sources. `given` counts what has left, `begun` is whether
-    anything has (of code: whether its fence is open), `passed` whether it was taken for over.
-    """
+    """One item of a part."""
 
     kind: str
     index: int
+    """Its place in the part."""
     listed: bool = False
+    """Whether it has ever had anything to show."""
     finished: bool = False
     stated: bool = False
+    """Whether its last version had a status, and whether that said that it is finished."""
     changed: int = 0
+    """The number of the frame that last changed it."""
     text: str = ""
+    """Of a text, all of it, until it is given."""
     entries: list[Any] = field(factory=list)
+    """Of pictures their addresses, of sources what is said of each."""
     seen: int = 0
     tail: str = ""
+    """Of a text, its characters as last seen: how many, and the last of them, which tell whether it has only grown."""
     given: int = 0
+    """How many characters or entries have left."""
     begun: bool = False
+    """Whether any have; of code, whether its fence is open."""
     passed: bool = False
+    """Whether it was taken for over."""
 
     @property
     def empty(self) -> bool:
@@ -71,24 +74,27 @@ class Item:
 
 @define(eq=False)
 class Part:
-    """One part, `position` its place in the frame that last had it, `name` the site's (empty where it gives none).
-
-    `stated`, `finished`, `changed` and `passed` say of it what they say of an item. `slots` are its items by place in
-    the frame, `last` the last such place; `known` are those too that stood in a place before. `items` are those with
-    something to show, in order, and `at` counts those of them that are over.
-    """
+    """One part."""
 
     name: str
+    """The site's own; empty where it gives none."""
     position: int = 0
+    """Its place in the frame that last had it."""
     finished: bool = False
     stated: bool = False
     changed: int = 0
     passed: bool = False
+    """As of an item."""
     slots: dict[int, Item] = field(factory=dict)
+    """Its items by their places in the last frame."""
     known: dict[tuple[int, str], Item] = field(factory=dict)
+    """Its items by place and kind, those too that another has taken the place of."""
     last: int = 0
+    """The last place there has been."""
     items: list[Item] = field(factory=list)
+    """Its items that have something to show, in order."""
     at: int = 0
+    """How many of these are over."""
 
     @property
     def settled(self) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -360,6 +360,14 @@ async def stream_all(upstream: Upstream, url: str) -> None:
     async with upstream.stream("GET", url, kind="test", headers={}) as call:
         while await call.read():
             pass
+
+
+async def test_more_than_a_hundred_streams_at_once() -> None:
+    async with wired(HEAD) as (wire, upstream), AsyncExitStack() as streams:
+        wire.serve = asyncio.StreamWriter.drain
+        for _ in range(101):
+            stream = upstream.stream("GET", wire.url + "/", kind="test", headers={})
+            await asyncio.wait_for(streams.enter_async_context(stream), 5)
 
 
 async def test_leaving_a_stream_ends_its_call() -> None:
