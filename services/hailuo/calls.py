@@ -10,7 +10,7 @@ from attrs import frozen
 from services.hailuo import refusals, sign
 from services.hailuo.session import HailuoSession, device_of
 from services.hailuo.site import HailuoSite
-from shared.errors import AccountExpired, SiteError, UpstreamChanged, UpstreamUnavailable
+from shared.errors import SiteError, UpstreamChanged, UpstreamUnavailable
 from shared.logs import shape
 from shared.terms import Credential
 from shared.upstream.client import Answer, Call, Upstream
@@ -48,7 +48,7 @@ class Calls:
         # An accident of the client this was learnt from: that the site takes less is believed, not seen.
         target = Target(target.signed, target.unix, f"&{self.site.constant_query()}")
         answer = await self._call("POST", target, credential.token, {"uuid": name}, kind="register")
-        registered = refusals.data(answer, AccountExpired)
+        registered = refusals.registered(answer)
         device = device_of(credential, registered)
         if not device:
             raise UpstreamChanged("The site gave no id to a device.", shape=shape(registered))

@@ -45,12 +45,13 @@ class NothingHeard(SiteError):
 
 
 _BY_WORDS: ByWords = (
-    (re.compile("频繁|正在(生成|回复|回答|进行)|too many requests", re.IGNORECASE), AccountBusy),
+    (re.compile("(重新|请先?)登[录陆]|登[录陆].{0,4}(过期|失效)|log ?in again", re.IGNORECASE), AccountExpired),
+    (re.compile("频繁|[过太]快|请求过多|正在(生成|回复|回答|进行)|too many requests", re.IGNORECASE), AccountBusy),
     (re.compile("封禁|禁言|冻结|封号|banned", re.IGNORECASE), AccountBarred),
     (
         re.compile(
-            "(内容|文本|输入|消息).{0,10}(过长|太长|超长)|(超过|超出).{0,10}token"
-            r"|(content|text|input|message|prompt).{0,20}too long|\bmax(imum)?[ _].{0,40}token",
+            "(内容|文本|输入|消息|文件).{0,10}(过长|太长|超长|超过|超出)|(超过|超出).{0,10}token|token.{0,10}(超过|超出)"
+            r"|(content|text|input|message|prompt).{0,20}too long|\bmax(imum)?[ _].{0,40}token|context (window|length)",
             re.IGNORECASE,
         ),
         RequestRefused,
@@ -64,12 +65,20 @@ _BY_WORDS: ByWords = (
     ),
     (
         re.compile(
-            "开小差|繁忙|稍后|超时|(系统|服务|网络)(错误|异常)|签名|timeout|internal|unavailable", re.IGNORECASE
+            "开小差|繁忙|稍[后等候]|超时|(系统|服务器?|网络)(内部)?(错误|异常|故障)|内部错误|维护|升级|签名"
+            "|timeout|internal|unavailable",
+            re.IGNORECASE,
         ),
         UpstreamUnavailable,
     ),
 )
 """By what stands in the message, first match first: the site's codes are not known."""
+
+_OF_REGISTRATION: Mapping[type[SiteError], type[SiteError]] = {
+    ContentBlocked: AccountBarred,
+    RequestRefused: UpstreamUnavailable,
+}
+"""What the same means where only the account token was sent: nothing of the client's."""
 
 _BY_STATUS: Mapping[int, tuple[type[SiteError], str]] = {401: (AccountExpired, EXPIRED), 429: (AccountLimited, LIMITED)}
 """By HTTP status, with what the client is told. The site itself refuses with 200: what stands before it, with these."""
@@ -149,6 +158,14 @@ def data(answer: Answer, default: type[SiteError] = UpstreamUnavailable, *, name
     if status is None:
         return found if isinstance(found, dict) else payload
     return as_object(found)
+
+
+def registered(answer: Answer) -> Mapping[str, Any]:
+    """Give the `data` of a registration; raise what any other reply means: a dead token, if it tells nothing."""
+    try:
+        return data(answer, AccountExpired)
+    except (ContentBlocked, RequestRefused) as error:
+        raise _OF_REGISTRATION[type(error)](error.message) from error
 
 
 def is_alive(answer: Answer) -> bool:

@@ -101,7 +101,7 @@ class HailuoDecoder:
                 self._growth.learn(frame, len(content), content[-TAIL:], _PLACE)
         elif content is not None:
             out.append(Unknown("malformed content"))
-        if result.get("isEnd") in (0, "0"):
+        if code_of(result.get("isEnd")) == 0:
             out += self._close(Finish())
         return out
 
@@ -112,10 +112,10 @@ class HailuoDecoder:
             self._given = len(text)
 
     def _close(self, last: Delta | None) -> list[Delta]:
-        """Give what was held back, then `last`."""
+        """Give what was held back, then `last`. Without an end, half a character will never be whole."""
         self._over = True
         out: list[Delta] = []
-        self._give(self._content, out)
+        self._give(self._content if type(last) is Finish else self._content.rstrip(_HALF), out)
         if last is not None:
             out.append(last)
         return out

@@ -30,6 +30,17 @@ WORDS: dict[str, Kind] = {
     "the maximum context length is 8192 tokens": errors.RequestRefused,
     "your message is too long": errors.RequestRefused,
     "等待时间过长": errors.UpstreamUnavailable,
+    "输入token数超出限制": errors.RequestRefused,
+    "token数量超过最大限制": errors.RequestRefused,
+    "prompt tokens exceed the context window": errors.RequestRefused,
+    "输入内容超过上限": errors.RequestRefused,
+    "文件大小超过上限": errors.RequestRefused,
+    "文本超出长度限制": errors.RequestRefused,
+    "操作太快": errors.AccountBusy,
+    "请求过多，请稍候": errors.AccountBusy,
+    "免费体验次数已用完，请登录后继续": errors.AccountExpired,
+    "请求频繁，请重新登录": errors.AccountExpired,
+    "您的账号存在敏感操作，请重新登录": errors.AccountExpired,
 }
 
 
@@ -67,11 +78,41 @@ def test_words_that_tell_nothing_are_of_the_callers_class(default: Kind) -> None
         refusals.data(answer(info(1400010, "参数错误")), default)
 
 
+SITES_OWN = (
+    "服务器开小差了",
+    "系统错误",
+    "系统异常",
+    "服务异常",
+    "网络异常",
+    "签名错误",
+    "服务器内部错误",
+    "服务器错误",
+    "服务器异常",
+    "系统维护中",
+    "系统升级中，请稍等",
+)
+
+
 @pytest.mark.parametrize("default", DEFAULTS)
-@pytest.mark.parametrize("words", ["服务器开小差了", "系统错误", "系统异常", "服务异常", "网络异常", "签名错误"])
+@pytest.mark.parametrize("words", SITES_OWN)
 def test_a_site_that_is_unwell_says_nothing_of_the_call(words: str, default: Kind) -> None:
     with pytest.raises(errors.UpstreamUnavailable):
         refusals.data(answer(info(1000500, words)), default)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("账号存在违规行为", errors.AccountBarred),
+        ("message too long", errors.UpstreamUnavailable),
+        ("参数错误", errors.AccountExpired),
+        ("今日次数已用完", errors.AccountLimited),
+    ],
+)
+def test_nothing_in_a_registration_is_the_clients(words: str, kind: Kind) -> None:
+    with pytest.raises(errors.SiteError) as caught:
+        refusals.registered(answer(info(7, words)))
+    assert type(caught.value) is kind
 
 
 STATUSES: list[tuple[Answer, Kind]] = [
