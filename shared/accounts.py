@@ -195,7 +195,9 @@ class Accounts:
         # No site's token has other characters, and these could not stand in a header of a call.
         if not (token.isascii() and token.isprintable()):
             raise errors.AccountExpired
-        return Account(_digest(token), self._read(token), self._sessions)
+        own = self._read(token)
+        # Of the credential: the same login may be written in several ways.
+        return Account(_digest(own.token), own, self._sessions)
 
     @asynccontextmanager
     async def lock(self, digest: str, name: str) -> AsyncIterator[None]:
@@ -266,6 +268,7 @@ class Accounts:
             case errors.AccountBarred():
                 self._off(account, error, off if error.retry_after is None else error.retry_after)
             case errors.AccountExpired():
+                account.refuse_session()
                 self._off(account, error, off)
             case errors.SessionRefused():
                 account.refuse_session()

@@ -71,7 +71,6 @@ class Sessions:
 
     async def renew(self, digest: str, own: Credential, exchange: Exchange) -> Session:
         """Exchange anew by `exchange`, whatever session there is; keep what it gives, raise what it raises."""
-        self.drop(digest, None)
         return await self._fly(digest, self._exchanged(digest, own, exchange, anew=True))
 
     def drop(self, digest: str, session: Session | None) -> None:
@@ -119,17 +118,20 @@ class Sessions:
     async def _exchanged_here(self, digest: str, own: Credential, exchange: Exchange, told: bytes | None) -> Session:
         """Exchange what the others tell, what is known here, or what the client sent: the first the site takes."""
         session: Session
-        candidates = [*self._stored(digest, own, told), own]
-        for credential in candidates:
+        refused: list[Credential] = []
+        for credential in [*self._stored(digest, own, told), own]:
             try:
                 session, newest = await exchange(credential)
                 break
             except (AccountExpired, SessionRefused):
                 if credential is own:
                     raise
-                await self._newest.drop(digest, credential.token)
-                self._common.discard("credential", digest, credential.token.encode())
+                refused.append(credential)
         _protect(session, newest)
+        # Only now: a site that takes none may be unwell, and the newest is the one it will take again.
+        for credential in refused:
+            await self._newest.drop(digest, credential.token)
+            self._common.discard("credential", digest, credential.token.encode())
         if newest != own:
             await self._newest.put(digest, newest.token)
             await self._common.store("credential", digest, newest.token.encode(), None)

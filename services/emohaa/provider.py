@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from services.emohaa import refusals
 from services.emohaa.prompt import prompt, query
@@ -69,7 +70,8 @@ class Emohaa(Provider[Credential, TokenSession]):
         )
         url = f"{self.site.base}/chat?{asked}"
         async with self.upstream.stream("GET", url, kind="chat", headers=headers) as call:
-            frames = await FrameStream.open(call, SseFramer(), refuse=refusals.refusal)
+            refuse = partial(refusals.refusal, named=request.conversation is not None)
+            frames = await FrameStream.open(call, SseFramer(), refuse=refuse)
             yield Reply(frames, EmohaaDecoder(), lease.made)
 
     async def forget(self, conversation: Conversation, account: EmohaaAccount) -> None:

@@ -45,7 +45,7 @@ def problem(value: Any, status: int = 0, retry_after: float | None = None) -> Si
     told = as_object(value)
     stated: Any = told.get("status")
     # As a text it may be a word of the answer.
-    code: float = stated if type(stated) in (int, float) else status
+    code: float = stated if type(stated) in (int, float) and stated >= _CLIENT_ERROR else status
     if code < _CLIENT_ERROR:
         return None
     kind = _BY_STATUS.get(code, UpstreamUnavailable if code >= _SERVER_ERROR else RequestRefused)
@@ -55,10 +55,10 @@ def problem(value: Any, status: int = 0, retry_after: float | None = None) -> Si
     return kind(EXPIRED if kind is AccountExpired else message, retry_after=retry_after)
 
 
-def refusal(answer: Answer) -> SiteError:
-    """Say what a reply means that is not what was asked for."""
+def refusal(answer: Answer, *, named: bool) -> SiteError:
+    """Say what a reply means that is not what was asked for; `named` as in `said`."""
     try:
-        value = said(answer, named=True)
+        value = said(answer, named=named)
     except SiteError as error:
         return error
     return _unknown(value, answer)
@@ -72,7 +72,7 @@ def said(answer: Answer, *, named: bool = False) -> Any:
     value: Any = answer.body.decode("utf-8-sig", "replace").strip()
     if answer.status in ADDRESS_TOO_LONG:
         raise RequestRefused(TOO_LONG)
-    if value.startswith("<"):
+    if value.startswith("<") and answer.status != AccountLimited.status:
         raise no_data(answer)
     # Most replies are nothing or a bare id: to find that these are no JSON takes longer than the rest of it.
     if value and not _ID.fullmatch(value):

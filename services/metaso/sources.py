@@ -65,7 +65,7 @@ def _own_number(entry: Any) -> int | None:
 
 def _address(entry: Any) -> str:
     """Give the http(s) address of an entry; empty when it has none."""
-    return as_address(_text(entry, _ADDRESSES).strip())
+    return next(filter(None, (as_address(as_text(inner(entry, name)).strip()) for name in _ADDRESSES)), "")
 
 
 def _text(entry: Any, names: tuple[str, ...]) -> str:

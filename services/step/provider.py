@@ -93,8 +93,8 @@ class Step(Provider[StepCredential, StepSession]):
 
     async def check(self, account: StepAccount) -> bool:
         """Exchange the token anew. The site may have an answer for nobody's token too, and says so in it."""
-        account.refuse_session()
-        return not (await account.session()).guest
+        session = await account.renew(self.exchange)
+        return not session.guest
 
     @asynccontextmanager
     async def _switched(self, search: bool | None, session: StepSession, lease: StepLease) -> AsyncIterator[None]:

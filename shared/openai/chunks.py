@@ -143,6 +143,8 @@ class Rendering:
         if source is None:
             source = _Source(len(self._by_url) + 1, delta.title or delta.url, delta.url)
             self._by_url[delta.url] = source
+        elif delta.title and source.title == source.url:
+            source.title = delta.title
         self._sources[delta.key] = source
 
     def _cite(self, delta: Cite) -> None:

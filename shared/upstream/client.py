@@ -250,6 +250,9 @@ class Upstream:
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> aiohttp.ClientResponse:
+        # A site may have closed the connection after its last reply: that is heard of before it is used again.
+        for _ in range(2):
+            await asyncio.sleep(0)
         return await self._session.request(
             method,
             self._route(url),

@@ -86,6 +86,11 @@ def test_one_source_under_two_keys_has_one_number() -> None:
     assert len(told["annotations"]) == 2
 
 
+def test_a_title_may_come_later() -> None:
+    told = message(Style(), B, Text("x"), Reference("b", "Title B", B.url), Reference("b", "Another", B.url))
+    assert told["content"] == "x\n\n搜索结果来自：\n1. Title B - https://b.test/"
+
+
 def test_a_mark_before_its_reference_vanishes() -> None:
     told = message(Style(), Cite("a"), Text("x"), A)
     assert told["content"] == "x\n\n搜索结果来自：\n1. Title A - https://a.test/"

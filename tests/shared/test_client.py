@@ -400,6 +400,18 @@ def test_what_is_no_json(text: bytes) -> None:
         json.loads(text)
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_connection_that_was_closed_after_a_reply_is_not_used_again(method: str) -> None:
+    async with wired() as (wire, upstream):
+
+        async def close(writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        wire.serve = close
+        for _ in range(20):
+            assert (await upstream.call(method, wire.url + "/", kind="test", headers={}, body=b"")).status == 200
+
+
 async def test_a_call_is_never_sent_twice() -> None:
     async with wired() as (wire, upstream):
 

@@ -150,6 +150,17 @@ async def test_both_refused_is_the_refusal_of_the_clients_token() -> None:
     with pytest.raises(AccountExpired, match="own"):
         await sessions.get("d", OWN)
     assert exchange.asked == ["newer", "own"]
+    # The site may be unwell, and take the newest again.
+    assert newest.get("d") == "newer"
+
+
+async def test_a_renewal_that_fails_costs_no_session() -> None:
+    exchange, sessions, _ = make()
+    session = await sessions.get("d", OWN)
+    exchange.outcomes["own"] = UpstreamUnavailable()
+    with pytest.raises(UpstreamUnavailable):
+        await sessions.renew("d", OWN, exchange.exchange)
+    assert await sessions.get("d", OWN) is session
 
 
 async def test_a_site_that_is_away_costs_no_newest_credential() -> None:

@@ -297,6 +297,15 @@ async def test_a_malformed_token_does_not_spoil_the_others() -> None:
             assert heard(await ask(house, token=token)) == (401, "invalid_api_key", None)
 
 
+async def test_an_account_that_has_expired_is_exchanged_anew_the_next_time() -> None:
+    async with toy(**FAST, EXPIRED_COOLDOWN="0") as (world, house):
+        assert (await ask(house)).status == 200
+        world.play(refuses("AccountExpired"))
+        assert (await ask(house)).status == 401
+        assert (await ask(house)).status == 200
+        assert world.tokens("session") == ["t1", "t1"]
+
+
 async def test_three_accounts_one_expired_one_busy() -> None:
     async with toy(ACCOUNT_WAIT="10") as (world, house):
         world.expired.add("t1")

@@ -14,7 +14,7 @@ from services.step.session import StepCredential, StepSession, exchanged
 from services.step.site import StepSite
 from services.step.stepfun import pictures
 from shared.attachments import Attachment
-from shared.errors import RequestRefused
+from shared.errors import ConversationUnknown, RequestRefused
 from shared.terms import Conversation
 from shared.upstream.client import Answer, Upstream
 from shared.upstream.multipart import Field, File, encode
@@ -108,7 +108,7 @@ class Stepfun(Dialect):
         path = f"{AGENT}/DeleteChatSession"
         try:
             await self.delete(session, conversation, path, {"chatSessionIds": [conversation.id]})
-        except RequestRefused:
+        except (RequestRefused, ConversationUnknown):
             await self.delete(session, conversation, path, {"chatSessionId": conversation.id})
 
     async def _sizes(self, uploaded: Mapping[str, Any], file: Attachment) -> Mapping[str, int]:

@@ -48,7 +48,8 @@ REFUSED: list[tuple[Answer, type[SiteError]]] = [
     (answer(PAGE), UpstreamUnavailable),
     (answer(PAGE, 401), UpstreamUnavailable),
     (answer(PAGE, 403), UpstreamUnavailable),
-    (answer(PAGE, 429), UpstreamUnavailable),
+    (answer(PAGE, 429), AccountLimited),
+    (answer(error(200), 401), AccountExpired),
     (answer(PAGE, 413), RequestRefused),
     (answer(PAGE, 414), RequestRefused),
     (answer(b"", 431), RequestRefused),
@@ -58,7 +59,7 @@ each_refusal = pytest.mark.parametrize(("told", "kind"), REFUSED)
 
 @each_refusal
 def test_what_is_no_stream(told: Answer, kind: type[SiteError]) -> None:
-    refused = refusal(told)
+    refused = refusal(told, named=True)
     assert type(refused) is kind
     assert "secret" not in refused.message
 
@@ -75,16 +76,17 @@ def test_whole_replies(told: Answer, kind: type[SiteError]) -> None:
     "told", [answer({"answer": "hi"}), answer([]), answer({"status": 200}), answer(b"hi"), answer(1)]
 )
 def test_an_unknown_shape(told: Answer) -> None:
-    refused = refusal(told)
+    refused = refusal(told, named=True)
     assert isinstance(refused, UpstreamChanged)
     assert "hi" not in refused.shape
 
 
 def test_what_is_not_there() -> None:
     told = answer(error(404, "Not Found"), 404)
-    assert type(refusal(told)) is ConversationUnknown
+    assert type(refusal(told, named=True)) is ConversationUnknown
     with pytest.raises(ConversationUnknown):
         said(told, named=True)
+    assert type(refusal(told, named=False)) is UpstreamChanged
     assert is_alive(told) is False
     with pytest.raises(UpstreamChanged):
         conversation_id(told)
@@ -102,15 +104,15 @@ def test_what_is_not_there() -> None:
     ],
 )
 def test_words(told: Any, message: str) -> None:
-    assert refusal(answer(told)).message == message
+    assert refusal(answer(told), named=True).message == message
 
 
 def test_half_a_character_is_none_of_the_words() -> None:
-    assert refusal(answer(b'{"status": 400, "title": "\\ud83d"}')).message == "The site says: \ufffd"
+    assert refusal(answer(b'{"status": 400, "title": "\\ud83d"}'), named=True).message == "The site says: \ufffd"
 
 
 def test_an_expired_token_says_what_to_do() -> None:
-    assert "log in" in refusal(answer(error(401, "Unauthorized", "eyJ.secret"))).message
+    assert "log in" in refusal(answer(error(401, "Unauthorized", "eyJ.secret")), named=True).message
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_an_expired_token_says_what_to_do() -> None:
     [("30", 30.0), ("", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("9" * 400, None), ("-1", None), ("²", None)],
 )
 def test_how_long_a_limit_lasts(header: str, seconds: float | None) -> None:
-    assert refusal(answer(error(429), 429, Retry_After=header)).retry_after == seconds
+    assert refusal(answer(error(429), 429, Retry_After=header), named=True).retry_after == seconds
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
             "set",
             {"name": "a", "url": "http://a"},
             {"title": " ", "name": "b\n b", "link": "", "href": " https://b ", "snippet": 7, "date": None},
-            {"link": "https://c"},
+            {"link": "/c", "url": "https://c"},
         ),
         "<1 a http://a><2 b b https://b><3  https://c>",
     ),

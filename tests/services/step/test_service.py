@@ -95,6 +95,11 @@ async def test_exactly_pong(world: World) -> None:
     assert told.finish == "stop"
 
 
+async def test_one_login_in_two_spellings_is_one_account(world: World) -> None:
+    caller = world.house.service.accounts.caller('Bearer D@A0...R0,"D" @ A0...R0@more')
+    assert len(caller.accounts) == 1
+
+
 async def test_the_pair_is_kept_for_the_next_request(world: World) -> None:
     for _ in range(2):
         await world.whole("hi")

@@ -105,6 +105,14 @@ async def test_a_session_is_deleted_by_either_form_of_its_name(world: World) -> 
     ]
 
 
+async def test_a_session_not_found_by_one_form_is_deleted_by_the_other(world: World) -> None:
+    world.site.script("delete_session", Reply({"code": "not_found", "message": "chat session not found"}, 404))
+    await world.whole("hi")
+    await world.house.service.cleanup.drain(5)
+    assert len(world.site.calls_of("delete_session")) == 2
+    world.kept = 1
+
+
 async def test_a_deletion_refused_in_both_forms_is_not_asked_for_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
