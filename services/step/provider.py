@@ -7,7 +7,7 @@ from functools import partial
 from services.step.dialect import Dialect
 from services.step.models import choice
 from services.step.prompt import prompt
-from services.step.refusals import CHAT, refusal
+from services.step.refusals import CHAT, NOTHING, refusal
 from services.step.reply import StepDecoder
 from services.step.session import StepAccount, StepCredential, StepLease, StepSession, read_credential
 from services.step.site import StepSite
@@ -83,9 +83,9 @@ class Step(Provider[StepCredential, StepSession]):
             async with self._switched(asked.search, session, lease):
                 stream = self.upstream.stream("POST", ask.url, kind="chat", headers=ask.headers, body=ask.body)
                 call = await stack.enter_async_context(stream)
-            refuse = partial(refusal, named=CHAT)
-            frames = await FrameStream.open(call, ConnectFramer(), refuse=refuse)
-            yield Reply(frames, StepDecoder(), lease.made)
+            named = CHAT if request.conversation else NOTHING
+            frames = await FrameStream.open(call, ConnectFramer(), refuse=partial(refusal, named=named))
+            yield Reply(frames, StepDecoder(named), lease.made)
 
     async def forget(self, conversation: Conversation, account: StepAccount) -> None:
         """Delete a chat."""

@@ -102,7 +102,7 @@ _FLAGS = bytes((COMPRESSED | END,))
 """The highest first byte of a frame."""
 
 Named = Mapping[type[SiteError], type[SiteError]]
-"""What a call named: what refusals mean there that mean something else than they say."""
+"""What of the client's a call named: what refusals mean there that mean something else than they say."""
 
 NOTHING: Named = {ConversationUnknown: UpstreamChanged}
 CHAT: Named = {}

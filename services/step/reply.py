@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.step.refusals import CHAT, refusal_in
+from services.step.refusals import CHAT, Named, refusal_in
 from shared.deltas import Delta, Failed, Finish, Reference, Text, Thinking, Unknown
 from shared.errors import SiteError
 from shared.marks import Marks, MarkStyle
@@ -45,10 +45,14 @@ _TAGS = MarkStyle(
 
 
 class StepDecoder:
-    """Decodes one answer. Its frames name no conversation: the site gives that before."""
+    """Decodes one answer. Its frames name no conversation: the site gives that before.
 
-    def __init__(self) -> None:
+    `named`: what the client named in what is answered.
+    """
+
+    def __init__(self, named: Named = CHAT) -> None:
         self.conversation: Conversation | None = None
+        self._named = named
         self._marks = Marks(_TAGS)
         self._halves = Halves()
         self._thinking = False
@@ -64,7 +68,7 @@ class StepDecoder:
         if message is None:
             return self._close(out, Failed(unreadable(frame)))
         events = _events(message)
-        refused = _refused(message, frame.end) or _refused(events, frame.end)
+        refused = _refused(message, frame.end, self._named) or _refused(events, frame.end, self._named)
         if refused is not None:
             return self._close(out, Failed(refused))
         self._take(events, out)
@@ -159,7 +163,7 @@ def _events(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def _refused(said: Mapping[str, Any], last: bool) -> SiteError | None:
+def _refused(said: Mapping[str, Any], last: bool, named: Named) -> SiteError | None:
     """Say what a frame refuses, or the event in it: by its error or itself, whichever has a code.
 
     In the `last` frame an error without a code is a refusal, too.
@@ -169,7 +173,7 @@ def _refused(said: Mapping[str, Any], last: bool) -> SiteError | None:
         return None
     told = as_object(error)
     if code := told.get("code"):
-        return refusal_in({**told, "code": str(code)}, CHAT)
+        return refusal_in({**told, "code": str(code)}, named)
     if (code := said.get("code")) and type(code) is str:
-        return refusal_in(said, CHAT)
-    return refusal_in({**told, "code": "unknown"}, CHAT) if last and error is not None else None
+        return refusal_in(said, named)
+    return refusal_in({**told, "code": "unknown"}, named) if last and error is not None else None

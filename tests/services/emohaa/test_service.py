@@ -148,11 +148,12 @@ async def test_refusals(fault: Fault, status: int, code: str, tries: int, place:
             await world.deleted()
 
 
+@pytest.mark.parametrize("reply", [Reply({"answer": "hi"}), refused(404, "Not Found")])
 @pytest.mark.parametrize("place", ["open", "chat"])
-async def test_something_unknown_is_told_as_such(place: str) -> None:
+async def test_something_unknown_is_told_as_such(place: str, reply: Reply) -> None:
     async with World.start() as world:
         world.errors = ["upstream_changed"]
-        world.site.script(place, Reply({"answer": "hi"}))
+        world.site.script(place, reply)
         assert (await world.ask("hi")).outcome == (502, "", None, "upstream_changed")
 
 

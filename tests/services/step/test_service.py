@@ -456,7 +456,7 @@ async def test_refusals_before_the_answer(fault: Fault, status: int, code: str, 
         ("switch", 502, "upstream_changed"),
         ("storage", 502, "upstream_changed"),
         ("file_status", 400, "invalid_attachment"),
-        ("send", 404, "conversation_not_found"),
+        ("send", 502, "upstream_changed"),
     ],
 )
 async def test_what_the_site_does_not_find(world: World, where: str, status: int, code: str) -> None:
