@@ -68,7 +68,10 @@ class Pictures:
 
 
 async def _to_the_close(reply: Reply, decoder: GlmDecoder, pictures: Pictures) -> None:
-    """Read a reply; raise what it fails with, unless the site had finished it with a picture."""
+    """Read a reply to its close, for `CLOSE_TIMEOUT` at most once it has finished with a picture.
+
+    Raise what it fails with; a break after such a finish is no failure.
+    """
     try:
         async with asyncio.timeout(None) as limit:
             async for deltas in reply:
