@@ -196,7 +196,8 @@ class Accounts:
         if not (token.isascii() and token.isprintable()):
             raise errors.AccountExpired
         own = self._read(token)
-        # Of the credential: the same login may be written in several ways.
+        # The same login may be written in several ways: it is known, and kept out of the log, as it is read.
+        protect(own.token)
         return Account(_digest(own.token), own, self._sessions)
 
     @asynccontextmanager

@@ -128,14 +128,15 @@ class Sessions:
                     raise
                 refused.append(credential)
         _protect(session, newest)
-        # Only now: a site that takes none may be unwell, and the newest is the one it will take again.
-        for credential in refused:
-            await self._newest.drop(digest, credential.token)
-            self._common.discard("credential", digest, credential.token.encode())
+        # What was refused is forgotten only now: a site that takes none may be unwell, and take the newest again.
         if newest != own:
             await self._newest.put(digest, newest.token)
             await self._common.store("credential", digest, newest.token.encode(), None)
             self._note_common(digest, newest.token)
+        else:
+            for credential in refused:
+                await self._newest.drop(digest, credential.token)
+                self._common.discard("credential", digest, credential.token.encode())
         # One without an end is made without a call.
         if session.expires_at < inf:
             await self._common.store("session", digest, _write(session), session.expires_at - time.time())

@@ -1,4 +1,4 @@
-"""The body of a request."""
+"""Bodies: that of a request, read, and that of an answer in JSON."""
 
 import asyncio
 from collections.abc import Callable

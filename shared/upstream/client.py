@@ -250,7 +250,8 @@ class Upstream:
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> aiohttp.ClientResponse:
-        # A site may have closed the connection after its last reply: that is heard of before it is used again.
+        # A site may have closed the connection after its last reply: that is heard of before it is used again. One turn
+        # of uvloop's is enough; asyncio's loop first runs what is ready.
         for _ in range(2):
             await asyncio.sleep(0)
         return await self._session.request(

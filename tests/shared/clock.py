@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next moment in which something is due: waiting costs nothing."""
+"""Loops under control: a clock that jumps to the next moment in which something is due, and turns that are counted."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -27,6 +27,26 @@ def timeless(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end, on a clock that jumps."""
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         return runner.run(work)
+
+
+class Turns:
+    """Counts the turns that others get, as a context."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._counting: asyncio.Task[None]
+
+    async def __aenter__(self) -> "Turns":
+        self._counting = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._counting.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            self.count += 1
+            await asyncio.sleep(0)
 
 
 async def settle() -> None:

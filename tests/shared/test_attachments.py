@@ -18,6 +18,7 @@ from shared.dataurls import SLICE, read_data_url
 from shared.errors import AttachmentRefused, AttachmentTooLarge
 from shared.openai.messages import FilePart
 from shared.settings import Settings
+from tests.shared.clock import Turns
 from tests.shared.origins import (
     CLIENT_TLS,
     NAME,
@@ -430,6 +431,14 @@ async def test_a_body_without_end_is_left_at_the_limit(origin: Origin, make: Mak
     with pytest.raises(AttachmentTooLarge):
         await (await make()).fetch(part(origin.url("/a")), 1)
     assert sent < 64 * MB
+
+
+async def test_others_have_their_turn_while_much_is_unpacked(origin: Origin, make: Make) -> None:
+    origin.gives("/a", gzip.compress(bytes(16 * MB)), Content_Encoding="gzip")
+    fetcher = await make(mb=20)
+    async with Turns() as turns:
+        assert len((await fetcher.fetch(part(origin.url("/a")), 1)).data) == 16 * MB
+    assert turns.count > 20
 
 
 async def test_a_gzip_bomb_is_inflated_only_up_to_the_limit(origin: Origin, make: Make) -> None:

@@ -18,6 +18,7 @@ from shared.settings import Settings
 from shared.upstream import client as client_module
 from shared.upstream import json
 from shared.upstream.client import Upstream, through
+from tests.shared.clock import Turns
 from tests.shared.origins import CLIENT_TLS, NAME, Names, serve_origin, serve_proxy, server_tls
 
 HOSTS = frozenset({"site.test", "127.0.0.1", "localhost"})
@@ -339,21 +340,11 @@ async def test_what_arrived_before_a_break_is_read() -> None:
 async def test_others_have_their_turn_while_much_is_unpacked() -> None:
     packed = gzip.compress(b"\n" * 2**23)
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
     async with wired(head + packed) as (wire, upstream):
         for read in (stream_all, get):
-            turns = 0
-            counting = asyncio.create_task(others())
-            await read(upstream, wire.url + "/")
-            counting.cancel()
-            assert turns > 20
+            async with Turns() as turns:
+                await read(upstream, wire.url + "/")
+            assert turns.count > 20
 
 
 async def stream_all(upstream: Upstream, url: str) -> None:

@@ -18,6 +18,7 @@ from aiohttp.test_utils import make_mocked_request
 from shared import server
 from shared.routes.body import read_body
 from shared.service import SERVICE
+from tests.shared.clock import Turns
 from tests.shared.toy import ask, asks, toy
 from tests.shared.toysite import Scene
 
@@ -147,14 +148,6 @@ async def test_a_broken_request_behind_another_is_answered() -> None:
 
 async def test_a_body_that_is_there_at_once_holds_nobody_up() -> None:
     async with toy(MAX_BODY_MB="20") as (_, house):
-        turns = 0
-
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
         content = aiohttp.StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**24, loop=asyncio.get_running_loop())
         for _ in range(8):
             content.feed_data(bytes(2**20))
@@ -162,10 +155,9 @@ async def test_a_body_that_is_there_at_once_holds_nobody_up() -> None:
         app = web.Application()
         app[SERVICE] = house.service
         request = make_mocked_request("POST", "/", payload=content, app=app)
-        counting = asyncio.create_task(count())
-        assert len(await read_body(request)) == 8 * 2**20
-        counting.cancel()
-        assert turns >= 1
+        async with Turns() as turns:
+            assert len(await read_body(request)) == 8 * 2**20
+        assert turns.count >= 1
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/nowhere"])

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from services.step.site import StepSite as StepSettings
+from shared.redaction import MASK, mask
 from tests.answers import data_url
 from tests.services.step.world import World, headers_of
 from tests.simulators import ContentType, Cut, Fault, Pass, Reply, Split, Stall, Together, html, server_error
@@ -96,8 +97,14 @@ async def test_exactly_pong(world: World) -> None:
 
 
 async def test_one_login_in_two_spellings_is_one_account(world: World) -> None:
-    caller = world.house.service.accounts.caller('Bearer D@A0...R0,"D" @ A0...R0@more')
-    assert len(caller.accounts) == 1
+    accounts = world.house.service.accounts
+    (account,) = accounts.caller('Bearer "Spelt" @ A0...R0,Spelt@A0...R0@more').accounts
+    assert account.digest == accounts.account("Spelt@A0...R0").digest
+
+
+async def test_a_login_is_kept_out_of_the_log_as_it_is_read(world: World) -> None:
+    account = world.house.service.accounts.account('"Quoted" @ A0...R0')
+    assert mask(account.own.token) == MASK
 
 
 async def test_the_pair_is_kept_for_the_next_request(world: World) -> None:
